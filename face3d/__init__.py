@@ -1,0 +1,21 @@
+"""Photos, video and speech to animatable, metric 3D heads."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from face3d.core.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from face3d.pipeline import Head as Head
+    from face3d.pipeline import load_head as load_head
+    from face3d.pipeline import reconstruct as reconstruct
+    from face3d.pipeline import reconstruct_all as reconstruct_all
+
+_PUBLIC = ("Head", "load_head", "reconstruct", "reconstruct_all")
+
+
+def __getattr__(name: str) -> object:
+    """Load the pipeline when it is first asked for: it takes a second or two."""
+    if name in _PUBLIC:
+        return getattr(import_module("face3d.pipeline"), name)
+    raise AttributeError(f"module 'face3d' has no attribute {name!r}")

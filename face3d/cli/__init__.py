@@ -1,0 +1,3 @@
+"""The command line."""
+
+from face3d.cli.main import main as main

@@ -1,0 +1,133 @@
+"""The command line: typed options to the pipeline, and its errors to exit codes."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from face3d.assets import list_assets
+from face3d.core.errors import Face3dError, InputError, MissingDependencyError
+
+ERROR_EXIT = 2
+
+
+def reconstruct(
+    photo: tyro.conf.Positional[Path],
+    /,
+    *,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    face: str = "largest",
+    head: str = "open",
+    pose: Literal["neutral", "photo"] = "neutral",
+    texture: int = 1024,
+    preview: Path | None = None,
+) -> None:
+    """Reconstruct an animatable head from one photo.
+
+    Args:
+        photo: The picture.
+        output: File to write: .glb, .obj, .ply, .npz (parameters) or .png (preview). With
+            several faces their numbers are put before the ending.
+        face: largest, all, or a number counting from 0 by size.
+        head: Name or file of the head model.
+        pose: How the head is saved, at rest or as in the photo.
+        texture: Texels on a side of the texture, a power of two.
+        preview: Also write a preview PNG: photo, overlay, front and side.
+    """
+    from face3d import pipeline
+
+    pipeline.require_output(output)
+    if texture not in (128, 256, 512, 1024, 2048, 4096):
+        raise InputError(f"--texture is {texture}; use 128, 256, 512, 1024, 2048 or 4096.")
+    if face == "all":
+        heads = pipeline.reconstruct_all(photo, head=head, texture=texture)
+    else:
+        if face != "largest" and not face.isdigit():
+            raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
+        which = "largest" if face == "largest" else int(face)
+        heads = [pipeline.reconstruct(photo, face=which, head=head, texture=texture)]
+    for number, one in enumerate(heads, start=1):
+        path = _numbered(output, number, len(heads))
+        one.save(path, pose=pose)
+        print(
+            f"{path}: landmark error {one.landmark_error_px:.1f} px "
+            f"({one.landmark_error_percent:.2f}% of the face)"
+        )
+        if preview is not None:
+            one.save(_numbered(preview, number, len(heads)))
+
+
+def _numbered(path: Path, number: int, count: int) -> Path:
+    return path if count == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def demo(*, output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("demo")) -> None:
+    """Run the main job on a portrait that comes with scikit-image (NASA, public domain).
+
+    Args:
+        output: Folder for astronaut.glb and astronaut-preview.png.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The demo photo comes with scikit-image; install it: pip install scikit-image."
+        ) from error
+    from face3d import pipeline
+
+    start = time.perf_counter()
+    head = pipeline.reconstruct(data.astronaut())
+    paths = [head.save(output / "astronaut.glb"), head.save(output / "astronaut-preview.png")]
+    print(f"Reconstructed in {time.perf_counter() - start:.1f} s:")
+    for path in paths:
+        print(f"  {path.resolve()}")
+
+
+def assets_list() -> None:
+    """List every asset with licence, size, hash and where it was found."""
+    for row in list_assets():
+        state = "missing" if row.path is None else "ok" if row.intact else "DAMAGED"
+        print(f"{row.asset.name}  [{row.asset.licence}]  {state}")
+        if row.path is not None:
+            print(f"  {row.path}  {row.size_bytes / 1e6:.2f} MB  sha256 {row.sha256}")
+        print(f"  {row.asset.origin} {row.asset.how}")
+
+
+def assets_add(file: tyro.conf.Positional[Path], /) -> None:
+    """Check a head file (FLAME, GNM Head) that you downloaded, and install it.
+
+    Args:
+        file: The file, named as it was published.
+    """
+    from face3d import pipeline
+
+    asset, path = pipeline.install_head(file)
+    print(f"{asset.name} installed as {path}")
+
+
+def _run(arguments: Sequence[str]) -> None:
+    commands = {"reconstruct": reconstruct, "demo": demo}
+    if list(arguments[:1]) == ["assets"]:
+        # "face3d assets" alone lists; a default sub-command needs this small detour.
+        rest = list(arguments[1:]) or ["list"]
+        tyro.extras.subcommand_cli_from_dict(
+            {"list": assets_list, "add": assets_add}, prog="face3d assets", args=rest
+        )
+        return
+    table = {**commands, "assets": assets_list}
+    tyro.extras.subcommand_cli_from_dict(table, prog="face3d", args=list(arguments))
+
+
+def main() -> None:
+    """Entry point: errors a user can act on become one sentence and exit code 2."""
+    try:
+        _run(sys.argv[1:])
+    except Face3dError as error:
+        print(f"face3d: {error}", file=sys.stderr)
+        sys.exit(ERROR_EXIT)
+    except KeyboardInterrupt:
+        print("face3d: stopped.", file=sys.stderr)
+        sys.exit(130)

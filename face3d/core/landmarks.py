@@ -1,0 +1,19 @@
+"""Landmark layouts: how many points a name means, and which of them are what."""
+
+LAYOUT_SIZES: dict[str, int] = {"mediapipe478": 478, "ibug68": 68}
+"""Points in each layout; mediapipe478 is the 468-point face mesh followed by two irises."""
+
+LEFT_IRIS = range(473, 478)
+"""mediapipe478: centre, then four points on the ring, of the subject's left iris."""
+
+RIGHT_IRIS = range(468, 473)
+"""mediapipe478: the same of the subject's right iris."""
+
+FACE_OVAL: tuple[int, ...] = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+"""mediapipe478: the outline of the face, clockwise in the picture from the hairline's middle."""
+
+EYE_OUTER_LEFT, EYE_OUTER_RIGHT, CHIN = 263, 33, 152
+"""mediapipe478: the corners that span the box to which landmark errors are related."""

@@ -1,0 +1,105 @@
+"""Rotations: axis-angle vectors, matrices and their derivatives.
+
+Batched over free leading axes, differentiable everywhere including zero, float32 and float64.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def skew_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrix ``K`` with ``K @ p == cross(vector, p)``."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    return torch.stack(rows, dim=-1).reshape(*vector.shape[:-1], 3, 3)
+
+
+def _sinc_terms(
+    squared: Float[Tensor, "*batch"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """``sin a / a``, ``(1 - cos a) / a^2`` and ``(a - sin a) / a^3`` from ``a^2``.
+
+    Near zero the Taylor series is used. The branch that is not taken gets a harmless angle,
+    because ``where`` passes NaN gradients of the other branch through.
+    """
+    small = squared < 1e-2
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    s = squared
+    sine = torch.where(
+        small, 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72))), angle.sin() / angle
+    )
+    cosine = torch.where(
+        small,
+        0.5 * (1 - s / 12 * (1 - s / 30 * (1 - s / 56 * (1 - s / 90)))),
+        (1 - angle.cos()) / safe,
+    )
+    third = torch.where(
+        small,
+        (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110)))) / 6,
+        (angle - angle.sin()) / (safe * angle),
+    )
+    return sine, cosine, third
+
+
+def matrix_from_axis_angle(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rodrigues' formula; the length of the vector is the angle in radians."""
+    sine, cosine, _ = _sinc_terms((axis_angle * axis_angle).sum(-1))
+    k = skew_from_vector(axis_angle)
+    eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return eye + sine[..., None, None] * k + cosine[..., None, None] * (k @ k)
+
+
+def left_jacobian(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """``J`` with ``R(a + da) ~= R(J(a) da) @ R(a)`` to first order (Barfoot, 2017, eq. 7.77)."""
+    _, cosine, third = _sinc_terms((axis_angle * axis_angle).sum(-1))
+    k = skew_from_vector(axis_angle)
+    eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return eye + cosine[..., None, None] * k + third[..., None, None] * (k @ k)
+
+
+def axis_angle_from_matrix(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """The shortest axis-angle vector of a rotation, by way of a unit quaternion.
+
+    The quaternion is taken from the column of ``q q^T`` with the largest diagonal entry, which
+    keeps full accuracy at every angle, half turns included.
+    """
+    m = matrix
+    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
+    diagonal = torch.stack(
+        [
+            1 + trace,
+            1 + 2 * m[..., 0, 0] - trace,
+            1 + 2 * m[..., 1, 1] - trace,
+            1 + 2 * m[..., 2, 2] - trace,
+        ],
+        dim=-1,
+    )
+    wx = m[..., 2, 1] - m[..., 1, 2]
+    wy = m[..., 0, 2] - m[..., 2, 0]
+    wz = m[..., 1, 0] - m[..., 0, 1]
+    xy = m[..., 0, 1] + m[..., 1, 0]
+    xz = m[..., 0, 2] + m[..., 2, 0]
+    yz = m[..., 1, 2] + m[..., 2, 1]
+    outer = torch.stack(
+        [
+            torch.stack([diagonal[..., 0], wx, wy, wz], dim=-1),
+            torch.stack([wx, diagonal[..., 1], xy, xz], dim=-1),
+            torch.stack([wy, xy, diagonal[..., 2], yz], dim=-1),
+            torch.stack([wz, xz, yz, diagonal[..., 3]], dim=-1),
+        ],
+        dim=-2,
+    )
+    best = diagonal.argmax(-1)
+    rows = torch.gather(outer, -2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    quaternion = rows / rows.norm(dim=-1, keepdim=True)
+    # q and -q are one rotation; the one with w >= 0 has the shorter angle.
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    w, vector = quaternion[..., 0], quaternion[..., 1:]
+    squared = (vector * vector).sum(-1)
+    small = squared < 1e-12
+    sine = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    factor = torch.where(small, 2 / w.clamp(min=0.5), 2 * torch.atan2(sine, w) / sine)
+    return factor[..., None] * vector

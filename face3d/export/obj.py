@@ -1,0 +1,137 @@
+"""Wavefront OBJ with its material file and pictures: a head at rest, for any modelling tool."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from face3d.core import InputError, Topology
+from face3d.core.version import __version__
+from face3d.export.files import require_suffix, write_file
+from face3d.export.records import Material
+from face3d.export.surface import check_materials, check_surface, image_suffix, vertex_normals
+
+
+def write_obj(
+    path: Path,
+    vertices: Float[np.ndarray, "vertex 3"],
+    topology: Topology,
+    *,
+    materials: tuple[Material, ...] = (),
+    licence: str = "",
+) -> tuple[Path, ...]:
+    """Write a surface as OBJ, and its materials next to it if it has any.
+
+    For ``head.obj`` the material file is ``head.mtl`` and each picture ``head_<material>.png``
+    (or .jpg, as it came). Vertices keep their order; the nine digits of each number give the
+    same float32 back. The .obj is written last, so where it is new, everything it names exists.
+
+    Args:
+        path: The .obj file to create or replace.
+        vertices: Metres; OBJ states no unit, so a comment does.
+        topology: Faces and, where there are any, texture coordinates.
+        materials: Each face belongs to exactly one; none at all writes a bare surface.
+        licence: Goes into a comment.
+
+    Returns:
+        The files that were written, the .obj last.
+
+    Raises:
+        InputError: The parts do not fit together, or a file cannot be written.
+
+    Example:
+        >>> write_obj(Path("head.obj"), vertices, data.topology)
+    """
+    require_suffix(path, ".obj")
+    check_surface(vertices, topology)
+    if materials:
+        check_materials(materials, topology)
+    names = _plain_names(materials)
+    # Readers split these names at blanks, and quoting is not part of the format.
+    stem = re.sub(r"\s+", "_", path.stem)
+    texts: list[str] = [_header(licence)]
+    written: list[Path] = []
+    if materials:
+        pictures = _write_pictures(path.with_name(stem), materials, names)
+        library = path.with_name(f"{stem}.mtl")
+        write_file(library, _library(materials, names, pictures).encode())
+        written = [*pictures.values(), library]
+        texts.append(f"mtllib {library.name}\n")
+    texts.extend(_points(vertices, topology))
+    if materials:
+        for name, material in zip(names, materials, strict=True):
+            # The group lets tools without materials tell eyes and teeth from skin.
+            texts.append(f"g {name}\nusemtl {name}\n")
+            texts.append(_faces(topology, np.flatnonzero(material.faces)))
+    else:
+        texts.append(_faces(topology, np.arange(topology.faces.shape[0])))
+    write_file(path, "".join(texts).encode())
+    return (*written, path)
+
+
+def _plain_names(materials: tuple[Material, ...]) -> list[str]:
+    """Material names as one word each, fit for a file name too."""
+    names = [re.sub(r"[^\w.-]+", "_", material.name) for material in materials]
+    if len(set(names)) != len(names) or "" in names:
+        raise InputError(f"The materials would be called {names} in the OBJ; give unlike names.")
+    return names
+
+
+def _header(licence: str) -> str:
+    """Comments: what OBJ has no place for."""
+    lines = [f"# face3d {__version__}", "# metres, +y up, +z out of the face"]
+    lines.extend(f"# {line}" for line in licence.splitlines())
+    return "\n".join(lines) + "\n"
+
+
+def _write_pictures(
+    base: Path, materials: tuple[Material, ...], names: list[str]
+) -> dict[str, Path]:
+    """Write the textures; returns the file of each material that has one."""
+    files: dict[str, Path] = {}
+    for name, material in zip(names, materials, strict=True):
+        if material.texture is not None:
+            suffix = image_suffix(material.texture)
+            files[name] = base.with_name(f"{base.name}_{name}{suffix}")
+            write_file(files[name], material.texture)
+    return files
+
+
+def _library(materials: tuple[Material, ...], names: list[str], pictures: dict[str, Path]) -> str:
+    """The material file; Pr is the roughness of the PBR extension, Ns the old exponent."""
+    lines: list[str] = []
+    for name, material in zip(names, materials, strict=True):
+        # The Blinn-Phong exponent whose lobe is as wide as a GGX lobe (Walter et al., 2007).
+        exponent = min(1000.0, max(0.0, 2 / max(material.roughness, 1e-2) ** 4 - 2))
+        red, green, blue = material.base_color_srgb
+        lines += [f"newmtl {name}", "Ka 0 0 0", f"Kd {red:.6g} {green:.6g} {blue:.6g}"]
+        lines += ["Ks 0.04 0.04 0.04", f"Ns {exponent:.6g}", f"d {material.opacity:.6g}"]
+        lines += ["illum 2", f"Pr {material.roughness:.6g}"]
+        if name in pictures:
+            lines.append(f"map_Kd {pictures[name].name}")
+    return "\n".join(lines) + "\n"
+
+
+def _points(vertices: Float[np.ndarray, "vertex 3"], topology: Topology) -> Iterator[str]:
+    """The v, vt and vn lines."""
+    places = vertices.astype(np.float32)
+    yield from (f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in places.tolist())
+    if topology.uv is not None:
+        coordinates = topology.uv.astype(np.float32).tolist()
+        yield from (f"vt {u:.9g} {v:.9g}\n" for u, v in coordinates)
+    normals = vertex_normals(vertices, topology.faces)
+    yield from (f"vn {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in normals.tolist())
+
+
+def _faces(topology: Topology, chosen: Int[np.ndarray, "chosen"]) -> str:
+    """The f lines of some faces; OBJ counts from one."""
+    places = (topology.faces[chosen] + 1).tolist()
+    if topology.uv_faces is None:
+        return "".join(f"f {a}//{a} {b}//{b} {c}//{c}\n" for a, b, c in places)
+    coordinates = (topology.uv_faces[chosen] + 1).tolist()
+    return "".join(
+        f"f {a}/{s}/{a} {b}/{t}/{b} {c}/{u}/{c}\n"
+        for (a, b, c), (s, t, u) in zip(places, coordinates, strict=True)
+    )

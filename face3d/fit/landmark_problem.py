@@ -1,0 +1,263 @@
+"""The energy of the landmark fit for a batch of faces, and its derivatives."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from face3d.core.rotations import matrix_from_axis_angle, skew_from_vector
+from face3d.core.transforms import rigid_from_parts
+from face3d.fit.landmark_head import LandmarkHead
+from face3d.fit.landmark_noise import REFERENCE_M, LandmarkNoise, NoiseAtPose, view_angles
+from face3d.fit.priors import FitPriors, ParameterLayout
+from face3d.fit.starting_pose import starting_pose
+
+STUDENT_DEGREES = 6.0
+"""Degrees of freedom of the landmarks' independent noise; fewer forgive outliers more."""
+
+ACTIVE_SET_ROUNDS = 8
+"""At most this many solves in one step; two or three are usual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Landmarks of a flat batch."""
+
+    points_px: Float[Tensor, "batch landmark 2"]
+    visibility: Float[Tensor, "batch landmark"]
+    centre_px: Float[Tensor, "batch 2"]  # the principal point
+    longer_side_px: Float[Tensor, "batch"]
+    focal_px: Float[Tensor, "batch"]  # NaN where it is not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitState:
+    """The unknowns of a batch; the rotation has no entries of its own in ``vector``.
+
+    Place and distance are kept as the origin's pixel and as the logarithm of focal length over
+    depth: these are what a picture fixes, and the focal length is then nearly independent of them.
+    """
+
+    vector: Float[Tensor, "batch parameter"]
+    rotation: Float[Tensor, "batch 3 3"]  # camera from head
+
+
+class LandmarkProblem:
+    """Negative log posterior of a batch.
+
+    Args:
+        head: The head's landmarks.
+        noise: The detector's calibration.
+        priors: What is known beforehand.
+        precision: The priors' Hessian (p, p).
+        layout: Where each parameter stands.
+        bounded: Whether expression weights must stay in [0, 1].
+        observed: What was detected.
+    """
+
+    def __init__(
+        self,
+        head: LandmarkHead,
+        noise: LandmarkNoise,
+        priors: FitPriors,
+        precision: Tensor,
+        layout: ParameterLayout,
+        bounded: bool,
+        observed: Observed,
+    ) -> None:
+        self.head, self.noise_model, self.priors = head, noise, priors
+        self.precision, self.at, self.bounded = precision, layout, bounded
+        self.observed = observed
+        known = torch.isfinite(observed.focal_px)
+        guess = priors.focal_ratio * observed.longer_side_px
+        self.log_focal_mean = torch.where(known, observed.focal_px, guess).log()
+        self.log_focal_sd = torch.where(known, priors.log_focal_exif, priors.log_focal)
+        self.noise: NoiseAtPose | None = None
+
+    def start(self) -> FitState:
+        """The mean head, posed by a scaled orthographic fit."""
+        pose = starting_pose(
+            self.head.template,
+            self.observed.points_px - self.observed.centre_px[:, None],
+            self.observed.visibility,
+            self.log_focal_mean,
+            self.log_focal_sd,
+            self.priors.distance_m,
+            self.priors.log_distance,
+        )
+        vector = pose.log_focal.new_zeros(len(pose.log_focal), self.at.count)
+        vector[:, self.at.place] = torch.cat([pose.origin_px, pose.log_scale[:, None]], dim=-1)
+        vector[:, self.at.log_focal] = pose.log_focal
+        return FitState(vector=vector, rotation=pose.rotation)
+
+    def translation(self, state: FitState) -> Float[Tensor, "batch 3"]:
+        """The head's origin in the camera frame, metres."""
+        u, v, log_scale = state.vector[:, self.at.place].unbind(-1)
+        metres_per_px = (-log_scale).exp()
+        depth = state.vector[:, self.at.log_focal].exp() * metres_per_px
+        return torch.stack([u * metres_per_px, v * metres_per_px, depth], dim=-1)
+
+    def set_noise(self, state: FitState) -> None:
+        """Look the detector's noise up for the heads' present poses and sizes."""
+        pose = rigid_from_parts(state.rotation, self.translation(state))
+        scale = state.vector[:, self.at.place.stop - 1].exp() * REFERENCE_M
+        self.noise = self.noise_model.at_pose(view_angles(pose), scale).pick(self.head.indices)
+
+    def _joints(self, vector: Tensor) -> Tensor:
+        parts = [vector[:, s] for s in (self.at.jaw, self.at.left_eye, self.at.right_eye)]
+        return torch.stack(parts, dim=1)
+
+    def _project(self, state: FitState, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Camera points (b, l, 3), and pixels (b, l, 2) from the principal point."""
+        camera = points @ state.rotation.mT + self.translation(state)[:, None]
+        focal = state.vector[:, self.at.log_focal].exp()[:, None, None]
+        return camera, focal * camera[..., :2] / camera[..., 2:].clamp(min=0.02)
+
+    def _whitened(self, pixels: Tensor) -> Tensor:
+        """Residuals (b, l, 2) over their spread, for pixels from the principal point."""
+        assert self.noise is not None
+        expected = pixels + self.observed.centre_px[:, None] + self.noise.bias_px
+        return (self.observed.points_px - expected) / self.noise.spread_px
+
+    def expected(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
+        """Where the detector should see the head's landmarks, px: their projection and its bias."""
+        assert self.noise is not None
+        return self.projected(state) + self.noise.bias_px
+
+    def projected(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
+        """Where the head's own landmarks lie in the picture, px."""
+        v = state.vector
+        points = self.head.points(v[:, self.at.identity], v[:, self.at.expression], self._joints(v))
+        return self._project(state, points)[1] + self.observed.centre_px[:, None]
+
+    def energies(self, state: FitState) -> dict[str, Tensor]:
+        """Terms of the negative log posterior, (b,) each."""
+        pixels = self.projected(state) - self.observed.centre_px[:, None]
+        squared = (self._whitened(pixels) ** 2).sum(-1)
+        landmark = 0.5 * (STUDENT_DEGREES + 2) * torch.log1p(squared / STUDENT_DEGREES)
+        v, p = state.vector, self.priors
+
+        def quadratic(part: slice) -> Tensor:
+            x = v[:, part].double()
+            return 0.5 * ((x @ self.precision[part, part]) * x).sum(-1)
+
+        whole = quadratic(slice(None))
+        identity = quadratic(self.at.identity)
+        focal = (v[:, self.at.log_focal] - self.log_focal_mean) / self.log_focal_sd
+        return {
+            "landmark": (self.observed.visibility * landmark).sum(-1),
+            "identity": identity,
+            "expression_and_gaze": whole - identity,
+            "focal": 0.5 * focal**2,
+            "distance": 0.5 * (self._distance_score(v) / p.log_distance) ** 2,
+        }
+
+    def _distance_score(self, vector: Tensor) -> Tensor:
+        """Logarithm of the distance over its prior median."""
+        log_depth = vector[:, self.at.log_focal] - vector[:, self.at.place.stop - 1]
+        return log_depth - torch.tensor(self.priors.distance_m, dtype=vector.dtype).log()
+
+    def cost(self, state: FitState) -> Float[Tensor, "batch"]:
+        """The negative log posterior."""
+        return torch.stack(list(self.energies(state).values())).sum(0)
+
+    def jacobian(self, state: FitState) -> tuple[Tensor, Tensor]:
+        """Whitened residuals (b, l, 2) and derivatives of the whitened prediction (b, l, 2, p)."""
+        assert self.noise is not None
+        v, at = state.vector, self.at
+        pose = self.head.pose(v[:, at.identity], v[:, at.expression], self._joints(v))
+        camera, pixels = self._project(state, pose.points)
+        translation = self.translation(state)
+        scale = v[:, at.log_focal].exp()[:, None] / camera[..., 2].clamp(min=0.02)
+        # d(f x / z) = f / z (dx - x / z dz)
+        rows = camera.new_zeros(*camera.shape[:2], 2, 3)
+        rows[..., 0, 0] = rows[..., 1, 1] = scale
+        rows[..., 2] = -pixels / camera[..., 2:].clamp(min=0.02)
+        rows = rows / self.noise.spread_px[..., None]
+        of_head = rows @ state.rotation[:, None]
+        out = camera.new_zeros(*camera.shape[:2], 2, at.count)
+        # Written out over the three axes: many small matrix products would be far slower.
+        code = slice(at.identity.start, at.expression.stop)
+        for axis in range(3):
+            out[..., code] += of_head[..., axis, None] * pose.by_code[..., axis, None, :]
+        joints = of_head[..., None, :, :] @ pose.by_joint.transpose(-3, -2)
+        for k, part in enumerate((at.jaw, at.left_eye, at.right_eye)):
+            out[..., part] = joints[..., k, :, :]
+        out[..., at.rotation] = -rows @ skew_from_vector(camera - translation[:, None])
+        metres_per_px = (-v[:, at.place.stop - 1]).exp()[:, None, None]
+        out[..., at.place.start : at.place.start + 2] = rows[..., :2] * metres_per_px[..., None]
+        out[..., at.place.stop - 1] = -(rows @ translation[:, None, :, None]).squeeze(-1)
+        out[..., at.log_focal] = pixels / self.noise.spread_px
+        out[..., at.log_focal] += rows[..., 2] * translation[:, None, 2:]
+        return self._whitened(pixels), out
+
+    def normal_equations(self, state: FitState) -> tuple[Tensor, Tensor]:
+        """Gauss-Newton Hessian (b, p, p) and gradient (b, p) of the negative log posterior."""
+        residual, jacobian = self.jacobian(state)
+        squared = (residual**2).sum(-1)
+        # Student-t noise as weighted least squares (Lange et al., 1989).
+        weight = self.observed.visibility * (STUDENT_DEGREES + 2) / (STUDENT_DEGREES + squared)
+        root = weight.sqrt()[..., None]
+        flat = (jacobian * root[..., None]).flatten(1, 2)
+        # Summed in the observations' precision, solved in double: the prior's part is exact.
+        hessian = (flat.mT @ flat).double() + self.precision
+        gradient = -(flat.mT @ (residual * root).flatten(1)[..., None]).squeeze(-1).double()
+        gradient = gradient + state.vector.double() @ self.precision
+        focal, scale = self.at.log_focal, self.at.place.stop - 1
+        trust = self.log_focal_sd**-2
+        hessian[:, focal, focal] += trust
+        gradient[:, focal] += (state.vector[:, focal] - self.log_focal_mean) * trust
+        trust = self.priors.log_distance**-2
+        score = self._distance_score(state.vector)
+        for a, sign_a in ((focal, 1.0), (scale, -1.0)):
+            gradient[:, a] += sign_a * score * trust
+            for b, sign_b in ((focal, 1.0), (scale, -1.0)):
+                hessian[:, a, b] += sign_a * sign_b * trust
+        return hessian, gradient
+
+    def step(
+        self, state: FitState, hessian: Tensor, gradient: Tensor, damping: Tensor
+    ) -> Float[Tensor, "batch parameter"]:
+        """A damped Newton step that stays within the bounds of the weights.
+
+        Hessian, gradient and damping are in double precision, the step in the state's.
+
+        Weights that the free step would carry over a bound are put on it and the others are
+        solved for anew, until none crosses: an active-set method on the quadratic model.
+        """
+        diagonal = hessian.diagonal(dim1=-2, dim2=-1)
+        damped = hessian + torch.diag_embed(diagonal * damping[:, None])
+        held = torch.zeros_like(gradient, dtype=torch.bool)
+        fixed = torch.zeros_like(gradient)
+        part = self.at.expression
+        weights = state.vector[:, part].double()
+        if self.bounded:
+            slope = gradient[:, part]
+            held[:, part] = ((weights <= 0) & (slope > 0)) | ((weights >= 1) & (slope < 0))
+        step = fixed
+        for _ in range(ACTIVE_SET_ROUNDS):
+            free = ~held
+            target = gradient + (damped @ fixed[..., None]).squeeze(-1)
+            system = torch.where(free[:, :, None] & free[:, None, :], damped, 0.0)
+            factor, _ = torch.linalg.cholesky_ex(system + torch.diag_embed(held.double()))
+            right = torch.where(free, target, 0.0)
+            step = fixed - torch.cholesky_solve(right[..., None], factor).squeeze(-1)
+            if not self.bounded:
+                break
+            reached = weights + step[:, part]
+            crossing = ((reached < -1e-9) | (reached > 1 + 1e-9)) & free[:, part]
+            if not bool(crossing.any()):
+                break
+            held[:, part] |= crossing
+            fixed[:, part] = torch.where(crossing, reached.clamp(0, 1) - weights, fixed[:, part])
+        return step.to(state.vector.dtype)
+
+    def move(self, state: FitState, step: Tensor) -> FitState:
+        """Apply a step: rotations multiply, weights are cut to their bounds."""
+        vector = state.vector + step
+        vector[:, self.at.rotation] = 0.0
+        if self.bounded:
+            vector[:, self.at.expression] = vector[:, self.at.expression].clamp(0, 1)
+        turn = matrix_from_axis_angle(step[:, self.at.rotation])
+        return FitState(vector=vector, rotation=turn @ state.rotation)

@@ -1,0 +1,155 @@
+"""The base-colour texture of a reconstructed head: the photo, completed where it shows nothing."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from face3d.core.types import Camera, HeadMesh
+from face3d.model import HeadData
+from face3d.render import bake_photo, fill_smoothly, sample_texture, texel_fragments
+
+FULL_TRUST_COS, NO_TRUST_COS = 0.55, 0.15
+"""Cosines to the viewing ray between which the photo's say fades out."""
+
+MIRROR_TRUST = 0.25
+"""How much a texel's mirror image counts where the texel itself was not seen."""
+
+TEETH, GUMS = (0.87, 0.83, 0.75), (0.62, 0.34, 0.33)
+TONGUE, MOUTH = (0.62, 0.32, 0.32), (0.28, 0.10, 0.10)
+BROWN_IRIS, PUPIL = (0.27, 0.17, 0.10), (0.02, 0.02, 0.02)
+MOST_WHITE_OF_EYE = 0.90
+
+
+class TexelGuide:
+    """What a head's texels are: region masks, and where their mirror images lie."""
+
+    def __init__(self, data: HeadData, size: int) -> None:
+        fragments = texel_fragments(data.topology, size)
+        self.size = size
+        self.covered = fragments.face_index >= 0
+        self._faces = fragments.face_index[self.covered]
+        self._share = fragments.barycentric[self.covered]
+        self._corners = torch.as_tensor(data.faces)[self._faces]
+        self._data = data
+        self.mirror_uv = self._mirror_uv(data)
+
+    def mask(self, region: str) -> Float[Tensor, "size size"]:
+        """A region's membership, interpolated between vertices; zero if the head lacks it."""
+        out = torch.zeros(self.size, self.size)
+        if region in self._data.regions:
+            member = torch.as_tensor(self._data.regions[region]).float()
+            out[self.covered] = (member[self._corners] * self._share).sum(-1)
+        return out
+
+    def _mirror_uv(self, data: HeadData) -> Float[Tensor, "texel 2"] | None:
+        """Texture coordinates of the mirror image of each covered texel."""
+        if data.symmetry is None or data.uv is None or data.uv_faces is None:
+            return None
+        of_vertex: dict[int, list[int]] = {}
+        for vertex, corner in set(zip(data.faces.ravel().tolist(), data.uv_faces.ravel().tolist())):
+            of_vertex.setdefault(vertex, []).append(corner)
+        pairs = np.stack([data.faces.ravel(), data.uv_faces.ravel()], axis=1)
+        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+        mirrored = np.zeros((len(unique), 2))
+        for k, (vertex, corner) in enumerate(unique):
+            options = data.uv[sorted(of_vertex[int(data.symmetry[vertex])])]
+            # On a seam a vertex has several; the right one is nearest to the flipped place.
+            wanted = data.uv[corner] * [-1, 1] + [1, 0]
+            mirrored[k] = options[np.linalg.norm(options - wanted, axis=1).argmin()]
+        by_corner = torch.from_numpy(mirrored[inverse.reshape(-1)]).float().reshape(-1, 3, 2)
+        return (by_corner[self._faces] * self._share[..., None]).sum(1)
+
+
+@lru_cache(maxsize=3)
+def _guide(key: int, size: int) -> TexelGuide:
+    return TexelGuide(_HEADS[key], size)
+
+
+_HEADS: dict[int, HeadData] = {}
+
+
+def texel_guide(data: HeadData, size: int) -> TexelGuide:
+    """The guide of a head, kept for the next picture."""
+    _HEADS[id(data)] = data
+    return _guide(id(data), size)
+
+
+def _median_colour(rgb: Tensor, weight: Tensor, fallback: tuple[float, float, float]) -> Tensor:
+    """The median colour of well-seen texels."""
+    seen = weight > 0.3
+    if int(seen.sum()) < 12:
+        return torch.tensor(fallback)
+    return rgb[:, seen].median(dim=1).values
+
+
+def _blend(rgb: Tensor, mask: Tensor, colour: Tensor) -> Tensor:
+    share = mask.clamp(0, 1)
+    return rgb * (1 - share) + colour[:, None, None] * share
+
+
+def _sharp(mask: Tensor) -> Tensor:
+    """Interpolated vertex masks have soft rims; make them crisp."""
+    return ((mask - 0.45) * 8).clamp(0, 1)
+
+
+def photo_texture(
+    data: HeadData,
+    photo: UInt8[np.ndarray, "h w 3"],
+    mesh: HeadMesh,
+    camera: Camera,
+    *,
+    size: int,
+) -> Float[Tensor, "3 size size"]:
+    """A whole texture from one photo.
+
+    Skin is taken from the photo where it is seen well, from the mirror image of the other side
+    where that was seen, and continued smoothly elsewhere. Eyes get the photo's iris colour on a
+    plain eyeball, so that they can turn; teeth, gums, tongue and mouth get plain colours.
+
+    Args:
+        data: The head.
+        photo: sRGB picture.
+        mesh: The head as it stands in the photo, in the world frame.
+        camera: The photo's camera.
+        size: Texels on a side, a power of two.
+
+    Returns:
+        sRGB colours in [0, 1].
+    """
+    baked = bake_photo(photo, mesh, camera, size=size)
+    guide = texel_guide(data, size)
+    trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
+    hidden = guide.mask("mouth_interior") + guide.mask("eye_sockets") + guide.mask("eyes")
+    hidden = hidden + guide.mask("teeth") + guide.mask("gums") + guide.mask("tongue")
+    trust = trust * (1 - hidden.clamp(0, 1))
+    rgb, support = baked.rgb, trust
+    if guide.mirror_uv is not None:
+        both = torch.cat([baked.rgb, trust[None]])
+        other = torch.zeros_like(both)
+        other[:, guide.covered] = sample_texture(both, guide.mirror_uv).T
+        share = (1 - trust) * other[3] * MIRROR_TRUST
+        total = (trust + share).clamp(min=1e-6)
+        rgb = (baked.rgb * trust + other[:3] * share) / total
+        support = (trust + 4 * share).clamp(max=1)
+    out = fill_smoothly(rgb, support)
+    iris = _median_colour(baked.rgb, baked.weight * guide.mask("iris"), BROWN_IRIS)
+    white = _median_colour(
+        baked.rgb,
+        baked.weight * (guide.mask("eyes") - guide.mask("iris") - guide.mask("pupil")),
+        (0.8, 0.77, 0.75),
+    )
+    # Lids shade the white of the eye in the photo; what turns into view later should be lighter.
+    white = white.clamp(min=0.35) * (MOST_WHITE_OF_EYE / white.max().clamp(min=0.35)) ** 0.7
+    skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), (0.7, 0.5, 0.4))
+    out = _blend(out, _sharp(guide.mask("eye_sockets")), skin * torch.tensor([0.85, 0.6, 0.6]))
+    out = _blend(out, _sharp(guide.mask("eyes")), white)
+    out = _blend(out, _sharp(guide.mask("iris") + guide.mask("pupil")), iris)
+    out = _blend(out, _sharp(guide.mask("pupil")), torch.tensor(PUPIL))
+    for region, colour in (
+        ("mouth_interior", MOUTH), ("gums", GUMS), ("teeth", TEETH), ("tongue", TONGUE),
+    ):  # fmt: skip
+        out = _blend(out, _sharp(guide.mask(region)), torch.tensor(colour))
+    return out.clamp(0, 1)

@@ -1,0 +1,270 @@
+"""A reconstructed head: what a user holds, looks at and saves."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from face3d.core.errors import InputError
+from face3d.core.files import atomic_path
+from face3d.core.landmarks import CHIN, EYE_OUTER_LEFT, EYE_OUTER_RIGHT
+from face3d.core.types import Camera, Detection, FitResult, Frame, HeadMesh, HeadParams
+from face3d.export import (
+    GlbCharacter,
+    Material,
+    SavedParams,
+    write_glb,
+    write_obj,
+    write_params,
+    write_ply,
+)
+from face3d.model import HeadModel
+from face3d.pipeline.appearance import photo_texture
+from face3d.render import PROFILE_RAD, portrait_camera, preview, sample_texture, side_by_side
+
+Pose = Literal["neutral", "photo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """One person's head from one photo.
+
+    Attributes:
+        model: The head model that the parameters belong to.
+        frame: The photo.
+        detection: The face's landmarks, one face.
+        fit: The fitted parameters with their standard deviations and energies.
+        texture_size: Texels on a side of the base-colour texture.
+    """
+
+    model: HeadModel
+    frame: Frame
+    detection: Detection
+    fit: FitResult
+    texture_size: int = 1024
+
+    @property
+    def params(self) -> HeadParams:
+        """Identity, expression, jaw, eyes and where the head is."""
+        return self.fit.params
+
+    @property
+    def camera(self) -> Camera:
+        """The photo's camera; its frame is the world."""
+        return self.fit.camera
+
+    @property
+    def landmark_error_px(self) -> float:
+        """Mean distance between detected and fitted landmarks in the photo, px."""
+        return float(self.fit.landmark_error_px)
+
+    @property
+    def landmark_error_percent(self) -> float:
+        """The same, relative to the box around the outer eye corners and the chin.
+
+        The box's size is the mean of its width and height.
+        """
+        corners = self.detection.landmarks[[EYE_OUTER_LEFT, EYE_OUTER_RIGHT, CHIN], :2]
+        return 100 * self.landmark_error_px / float(np.ptp(corners, axis=0).mean())
+
+    @cached_property
+    def mesh(self) -> HeadMesh:
+        """The surface as it stands in the photo: posed, in the world (camera) frame, metres."""
+        with torch.no_grad():
+            return self.model.mesh(self.params, frame="world")
+
+    @cached_property
+    def neutral(self) -> HeadMesh:
+        """The same person at rest, in the head frame, metres."""
+        with torch.no_grad():
+            rest = self.model(self.params.shape, torch.zeros_like(self.params.expression))
+        return HeadMesh(vertices=rest, frame="head", topology=self.model.data.topology)
+
+    @cached_property
+    def texture(self) -> Float[Tensor, "3 size size"]:
+        """Base colour, sRGB in [0, 1]: from the photo where it shows the head."""
+        return photo_texture(
+            self.model.data, self.frame.rgb, self.mesh, self.camera, size=self.texture_size
+        )
+
+    def save(self, path: str | Path, *, pose: Pose = "neutral") -> Path:
+        """Write the head; the ending chooses the format.
+
+        Args:
+            path: ``.glb`` (skinned, with the expression shapes as morph targets), ``.obj`` (with
+                .mtl and texture), ``.ply`` (with vertex colours), ``.npz`` (parameters) or
+                ``.png`` (a preview).
+            pose: "neutral" is the person at rest, "photo" the expression of the photo. A GLB
+                holds both: the pose only chooses how it opens.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: The ending is unknown or the file cannot be written.
+        """
+        target = Path(path)
+        writers: dict[str, Callable[[Path, Pose], None]] = {
+            ".glb": self._save_glb,
+            ".obj": self._save_obj,
+            ".ply": self._save_ply,
+            ".npz": self._save_npz,
+            ".png": self._save_png,
+        }
+        require_output(target)
+        writers[target.suffix.lower()](target, pose)
+        return target
+
+    def preview(self, *, size: int = 512) -> UInt8[np.ndarray, "h w 3"]:
+        """Photo, overlay, front and side in one row, each ``size`` px high."""
+        photo = Image.fromarray(self.frame.rgb)
+        box = self._portrait_box()
+        crop = np.asarray(photo.crop(box).resize((size, size), Image.Resampling.LANCZOS))
+        scale = size / (box[2] - box[0])
+        zoomed = Camera(
+            fx=self.camera.fx * scale,
+            fy=self.camera.fy * scale,
+            cx=(self.camera.cx - box[0]) * scale,
+            cy=(self.camera.cy - box[1]) * scale,
+            width=size,
+            height=size,
+            camera_from_world=self.camera.camera_from_world,
+        )
+        clay, cover = preview(self.mesh, zoomed)
+        share = 0.75 * cover[..., None]
+        overlay = (crop * (1 - share) + clay * share + 0.5).astype(np.uint8)
+        centre = self.neutral.vertices.mean(0) * torch.tensor([0.0, 0.0, 1.0])
+        centre = centre + torch.tensor([0.0, 0.015, 0.0])
+        views = [
+            preview(
+                HeadMesh(
+                    vertices=self.neutral.vertices, frame="world", topology=self.mesh.topology
+                ),
+                portrait_camera(centre, 0.33, yaw_rad=yaw, size=size),
+                texture=self.texture,
+            )[0]
+            for yaw in (0.0, PROFILE_RAD)
+        ]
+        return side_by_side([crop, overlay, *views])
+
+    def _portrait_box(self) -> tuple[int, int, int, int]:
+        """A square around the face, px; it may reach beyond the photo."""
+        points = self.detection.landmarks[:, :2]
+        low, high = points.min(0), points.max(0)
+        half = 0.85 * float((high - low).max())
+        cx, cy = (low + high) / 2 - np.array([0.0, 0.1 * half])
+        return (round(cx - half), round(cy - half), round(cx + half), round(cy + half))
+
+    def _posed(self, pose: Pose) -> HeadMesh:
+        if pose == "neutral":
+            return self.neutral
+        with torch.no_grad():
+            return self.model.mesh(self.params, frame="head")
+
+    def _texture_file(self, kind: Literal["PNG", "JPEG"]) -> bytes:
+        stream = io.BytesIO()
+        rgb = (self.texture * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
+        options = {"compress_level": 3} if kind == "PNG" else {"quality": 93, "subsampling": 0}
+        Image.fromarray(rgb).save(stream, kind, **options)
+        return stream.getvalue()
+
+    def _materials(self, kind: Literal["PNG", "JPEG"]) -> tuple[Material, ...]:
+        data = self.model.data
+        texture = self._texture_file(kind) if data.uv is not None else None
+        eyes = data.regions.get("eyes", np.zeros(len(data.v_template), dtype=bool))
+        wet = eyes[data.faces].all(1)
+        skin = Material(name="skin", faces=~wet, texture=texture, roughness=0.6)
+        if not wet.any():
+            return (skin,)
+        return (skin, Material(name="eyes", faces=wet, texture=texture, roughness=0.15))
+
+    def _save_glb(self, path: Path, pose: Pose) -> None:
+        data, p = self.model.data, self.params
+        rotations = self.model.pose_axis_angles(p.neck, p.jaw, p.eyes)
+        with torch.no_grad():
+            places = self.model.joints(p.shape).numpy()
+        opened = pose == "photo"
+        character = GlbCharacter(
+            name=data.name,
+            vertices=self.neutral.vertices.numpy().astype(np.float64),
+            topology=data.topology,
+            materials=self._materials("JPEG"),
+            joint_names=data.joint_names,
+            joint_parents=data.parents,
+            joint_places=places.astype(np.float64),
+            skinning_weights=data.skinning_weights,
+            joint_rotations=rotations.numpy().astype(np.float64) if opened else None,
+            morph_names=data.expression_names,
+            morph_deltas=np.moveaxis(data.expression_basis, -1, 0),
+            morph_weights=p.expression.numpy().astype(np.float64) if opened else None,
+            licence=data.licence,
+        )
+        write_glb(path, character)
+
+    def _save_obj(self, path: Path, pose: Pose) -> None:
+        vertices = self._posed(pose).vertices.numpy().astype(np.float64)
+        write_obj(
+            path,
+            vertices,
+            self.model.data.topology,
+            materials=self._materials("PNG"),
+            licence=self.model.data.licence,
+        )
+
+    def _save_ply(self, path: Path, pose: Pose) -> None:
+        data = self.model.data
+        colours = None
+        if data.uv is not None and data.uv_faces is not None:
+            corner = np.zeros(len(data.v_template), dtype=np.int64)
+            corner[data.faces.ravel()] = data.uv_faces.ravel()
+            uv = torch.as_tensor(data.uv[corner]).float()
+            colours = sample_texture(self.texture, uv).numpy().astype(np.float64)
+        vertices = self._posed(pose).vertices.numpy().astype(np.float64)
+        write_ply(path, vertices, data.topology, colors_srgb=colours)
+
+    def _save_npz(self, path: Path, pose: Pose) -> None:
+        del pose  # parameters hold every pose
+        fit = self.fit
+        arrays = {
+            "landmarks_px": self.detection.landmarks,
+            "landmark_layout": self.detection.layout,
+        }
+        arrays |= {f"sd_{name}": value.numpy() for name, value in fit.standard_deviation.items()}
+        arrays |= {f"energy_{name}": value.numpy() for name, value in fit.energies.items()}
+        saved = SavedParams(
+            head=self.model.data.name,
+            params=fit.params,
+            camera=fit.camera,
+            arrays={name: np.asarray(value) for name, value in arrays.items()},
+        )
+        write_params(path, saved)
+
+    def _save_png(self, path: Path, pose: Pose) -> None:
+        del pose  # the preview shows both
+        with atomic_path(path) as temporary:
+            Image.fromarray(self.preview()).save(temporary, "PNG")
+
+
+OUTPUT_SUFFIXES = (".glb", ".obj", ".ply", ".npz", ".png")
+
+
+def require_output(path: Path) -> None:
+    """Raise unless a head can be written to a file of this name.
+
+    Raises:
+        InputError: The ending is unknown, or the path is a folder.
+    """
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise InputError(
+            f"Cannot write {path.name!r}: use a name that ends in {', '.join(OUTPUT_SUFFIXES)}."
+        )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file to write.")

@@ -1,0 +1,149 @@
+"""From one photo to animatable heads: detect, fit, dress."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from face3d.assets import find_asset
+from face3d.core.camera import focal_px_from_equivalent_mm
+from face3d.core.types import Camera, Detection, FitResult, Frame, HeadParams
+from face3d.detect import LandmarkDetector, choose_faces, load_detector
+from face3d.fit import LandmarkFitter, LandmarkObservations, read_landmark_noise
+from face3d.media import read_image
+from face3d.model import HeadModel
+from face3d.pipeline.head import Head
+from face3d.pipeline.heads import OPEN_HEAD, load_head
+
+Photo = str | Path | bytes | Image.Image | np.ndarray
+MAX_FACES = 64
+
+
+@lru_cache(maxsize=2)
+def default_detector() -> LandmarkDetector:
+    """The detector that the noise model is calibrated for, loaded once."""
+    return load_detector("mediapipe")
+
+
+@lru_cache(maxsize=4)
+def _fitter(name: str) -> LandmarkFitter:
+    noise = read_landmark_noise(find_asset("landmark_noise"))
+    return LandmarkFitter(load_head(name).data, noise)
+
+
+def reconstruct(
+    photo: Photo,
+    *,
+    face: Literal["largest"] | int = "largest",
+    head: str = OPEN_HEAD,
+    texture: int = 1024,
+    detector: LandmarkDetector | None = None,
+) -> Head:
+    """Reconstruct one face of a photo.
+
+    Args:
+        photo: Path, encoded bytes, PIL image or uint8 array (h, w), (h, w, 3) or (h, w, 4).
+        face: "largest", or a number counting from 0 by size.
+        head: Name or file of the head model.
+        texture: Texels on a side of the texture.
+        detector: Another landmark detector than the default.
+
+    Returns:
+        The head; its ``mesh`` overlays the photo through its ``camera``.
+
+    Raises:
+        InputError: The photo cannot be read.
+        DetectionError: There is no (such) face in it.
+        AssetError: The head is not installed.
+
+    Example:
+        >>> head = face3d.reconstruct("photo.jpg")  # doctest: +SKIP
+        >>> head.save("head.glb")  # doctest: +SKIP
+    """
+    return _reconstruct(photo, face, head, texture, detector)[0]
+
+
+def reconstruct_all(
+    photo: Photo,
+    *,
+    head: str = OPEN_HEAD,
+    texture: int = 1024,
+    detector: LandmarkDetector | None = None,
+) -> list[Head]:
+    """Reconstruct every face of a photo, largest first; options as of reconstruct."""
+    return _reconstruct(photo, "all", head, texture, detector)
+
+
+def _reconstruct(
+    photo: Photo,
+    which: Literal["largest", "all"] | int,
+    head: str,
+    texture: int,
+    detector: LandmarkDetector | None,
+) -> list[Head]:
+    frame = read_image(photo)
+    model = load_head(head)
+    found = (detector or default_detector()).detect(frame, max_faces=MAX_FACES)
+    chosen = choose_faces(found, which)
+    with torch.no_grad():
+        fits = _fitter(head).fit(observations(frame, chosen))
+    return [_head(model, frame, chosen, fits, k, texture) for k in range(len(chosen.landmarks))]
+
+
+def observations(frame: Frame, detection: Detection) -> LandmarkObservations:
+    """What the fit takes from the faces detected in one picture."""
+    height, width = frame.rgb.shape[:2]
+    count = len(detection.landmarks)
+    focal = torch.nan
+    if frame.focal_equivalent_mm is not None:
+        focal = focal_px_from_equivalent_mm(frame.focal_equivalent_mm, width, height)
+    return LandmarkObservations(
+        points_px=torch.as_tensor(detection.landmarks[..., :2]).float(),
+        visibility=torch.as_tensor(detection.visibility).float(),
+        width_px=torch.full((count,), float(width)),
+        height_px=torch.full((count,), float(height)),
+        focal_px=torch.full((count,), focal),
+    )
+
+
+def _head(
+    model: HeadModel, frame: Frame, found: Detection, fits: FitResult, k: int, texture: int
+) -> Head:
+    one = Detection(
+        box_xyxy=found.box_xyxy[k],
+        landmarks=found.landmarks[k],
+        layout=found.layout,
+        score=np.asarray(found.score[k]),
+        visibility=found.visibility[k],
+    )
+    return Head(model=model, frame=frame, detection=one, fit=_pick(fits, k), texture_size=texture)
+
+
+def _pick(fits: FitResult, k: int) -> FitResult:
+    """One face of a batch."""
+
+    def of(record: HeadParams | Camera, names: tuple[str, ...]) -> dict[str, Tensor]:
+        return {name: getattr(record, name)[k] for name in names}
+
+    take: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda d: {  # noqa: E731
+        name: value[k] for name, value in d.items()
+    }
+    params = HeadParams(
+        **of(fits.params, ("shape", "expression", "neck", "jaw", "eyes", "world_from_head"))
+    )
+    camera = replace(fits.camera, **of(fits.camera, ("fx", "fy", "cx", "cy", "camera_from_world")))
+    return FitResult(
+        params=params,
+        camera=camera,
+        energies=take(dict(fits.energies)),
+        landmark_error_px=fits.landmark_error_px[k],
+        converged=fits.converged[k],
+        iterations=fits.iterations[k],
+        standard_deviation=take(dict(fits.standard_deviation)),
+    )

@@ -1,0 +1,1 @@
+"""Data files of face3d; see manifest.toml for their licences and origins."""

@@ -1,0 +1,1 @@
+"""Studying the landmark detector on renders of the open head."""

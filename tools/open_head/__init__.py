@@ -1,0 +1,1 @@
+"""Building the open head from CC0 data."""
