@@ -14,9 +14,9 @@ from face3d.core.types import Camera
 
 
 def project(
-    camera: Camera, points_world: Float[Tensor, "*batch point 3"]
-) -> Float[Tensor, "*batch point 3"]:
-    """Project world points to pixels.
+    camera: Camera, points_world: Float[Tensor, "*#batch point 3"]
+) -> Float[Tensor, "*_ point 3"]:
+    """Project world points to pixels; one camera serves a whole batch of points.
 
     Returns:
         x and y in px and the depth along the camera's axis in metres. Points behind the camera

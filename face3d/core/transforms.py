@@ -15,9 +15,9 @@ def rigid_from_parts(
 
 
 def transform_points(
-    b_from_a: Float[Tensor, "*batch 4 4"], points: Float[Tensor, "*batch point 3"]
-) -> Float[Tensor, "*batch point 3"]:
-    """Apply a transform to points of frame ``a``."""
+    b_from_a: Float[Tensor, "*#batch 4 4"], points: Float[Tensor, "*#batch point 3"]
+) -> Float[Tensor, "*_ point 3"]:
+    """Apply a transform to points of frame ``a``; leading axes are broadcast."""
     return points @ b_from_a[..., :3, :3].mT + b_from_a[..., None, :3, 3]
 
 

@@ -156,7 +156,7 @@ class LandmarkFitter:
         deviation = variance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
 
         def shaped(value: Tensor) -> Tensor:
-            return value.reshape(*batch, *value.shape[1:]).float()
+            return value.reshape((*batch, *value.shape[1:])).float()
 
         def eyes(value: Tensor) -> Tensor:
             return shaped(torch.stack([value[:, at.left_eye], value[:, at.right_eye]], dim=1))

@@ -16,10 +16,11 @@ MOVING_JOINTS = ("jaw", "left_eye", "right_eye")
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkPose:
-    """Landmarks of a head and their derivatives, in the head frame, metres."""
+    """Landmarks of a posed head and what their derivatives are made of, head frame, metres."""
 
     points: Float[Tensor, "*batch landmark 3"]
-    by_code: Float[Tensor, "*batch landmark 3 code"]  # identity, then expression
+    blend: Float[Tensor, "*batch landmark 3 3"]  # d(point)/d(rest point)
+    dragged: Float[Tensor, "*batch joint 3 identity"]  # motion of the joints' places, turned
     by_joint: Float[Tensor, "*batch landmark 3 joint 3"]  # axis-angle of MOVING_JOINTS
 
 
@@ -68,6 +69,7 @@ class LandmarkHead:
         self._moving = torch.nonzero(moves).squeeze(-1)
         basis = [self.identity, self.expression, self._pose.flatten(2)]
         self._linear = torch.cat(basis, dim=-1).flatten(0, 1)
+        self._code = torch.cat(basis[:2], dim=-1)
         regressor = torch.as_tensor(data.joint_regressor)[joints].to(dtype)
         self._joint_template = regressor @ torch.as_tensor(data.v_template).to(dtype)
         self._joint_identity = torch.einsum(
@@ -113,17 +115,9 @@ class LandmarkHead:
         offset = rest[..., :, None, :] - self._places(shape)[..., None, :, :]
         swung = torch.einsum("...jab,...ljb->...lja", turn, offset)
         points = rest + torch.einsum("lj,...lja->...la", self._weights, swung)
-        # Most landmarks hang on the skull alone; only the others' derivatives turn.
-        linear = torch.cat([self.identity, self.expression], dim=-1)
-        linear = linear.repeat(*shape.shape[:-1], 1, 1, 1)
+        blend = eye + torch.einsum("lj,...jab->...lab", self._weights, turn)
+        dragged = torch.einsum("...jab,jbi->...jai", turn, self._joint_identity)
         some, weight = self._moving, self._weights[self._moving]
-        extra = torch.einsum("lj,...jab->...lab", weight, turn)
-        blend = eye + extra
-        joint_part = torch.einsum("...jab,jbi->...jai", turn, self._joint_identity)
-        dragged = (weight @ joint_part.flatten(-2)).unflatten(-1, (3, -1))
-        moving = blend @ linear[..., some, :, :]
-        moving[..., : shape.shape[-1]] -= dragged
-        linear[..., some, :, :] = moving
         jacobian = left_jacobian(joints)
         turned = torch.einsum("...jab,...ljb->...lja", rotation, offset[..., some, :, :])
         # d(R p)/da = -[R p]_x J(a)
@@ -136,5 +130,21 @@ class LandmarkHead:
         by_joint = points.new_zeros(*points.shape, 3, 3)
         by_joint[..., some, :, :, :] = (weight[..., None, None] * swing).transpose(
             -3, -2
-        ) + torch.einsum("...lab,...lbjk->...lajk", blend, corrective)
-        return LandmarkPose(points=points, by_code=linear, by_joint=by_joint)
+        ) + torch.einsum("...lab,...lbjk->...lajk", blend[..., some, :, :], corrective)
+        return LandmarkPose(points=points, blend=blend, dragged=dragged, by_joint=by_joint)
+
+    def by_code(
+        self, pose: LandmarkPose, rows: Float[Tensor, "*batch landmark row 3"]
+    ) -> Float[Tensor, "*batch landmark row code"]:
+        """Derivatives of ``rows @ point`` by identity and expression, in this order."""
+        turned = rows @ pose.blend
+        # Written out over the axes: many small matrix products would be far slower.
+        out = turned[..., 0, None] * self._code[:, None, 0]
+        for axis in (1, 2):
+            out.addcmul_(turned[..., axis, None], self._code[:, None, axis])
+        # Joints follow identity; what hangs on a turned joint is dragged along.
+        some, weight = self._moving, self._weights[self._moving]
+        drag = torch.einsum("lj,...jai->...lai", weight, pose.dragged)
+        identity = pose.dragged.shape[-1]
+        out[..., some, :, :identity] -= rows[..., some, :, :] @ drag
+        return out

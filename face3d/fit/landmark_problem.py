@@ -177,10 +177,7 @@ class LandmarkProblem:
         rows = rows / self.noise.spread_px[..., None]
         of_head = rows @ state.rotation[:, None]
         out = camera.new_zeros(*camera.shape[:2], 2, at.count)
-        # Written out over the three axes: many small matrix products would be far slower.
-        code = slice(at.identity.start, at.expression.stop)
-        for axis in range(3):
-            out[..., code] += of_head[..., axis, None] * pose.by_code[..., axis, None, :]
+        out[..., at.identity.start : at.expression.stop] = self.head.by_code(pose, of_head)
         joints = of_head[..., None, :, :] @ pose.by_joint.transpose(-3, -2)
         for k, part in enumerate((at.jaw, at.left_eye, at.right_eye)):
             out[..., part] = joints[..., k, :, :]

@@ -148,7 +148,7 @@ def read_flame(path: Path, *, landmark_embedding: Path | None = None) -> HeadDat
     parents = _parents(path, arrays["kintree_table"])
     faces = arrays["f"]
     if faces.min() < 0 or faces.max() >= VERTEX_COUNT:
-        raise _damaged(path, "f points at vertices that do not exist")
+        raise AssetError(_damaged(path, "f points at vertices that do not exist"))
     embeddings: dict[str, LandmarkEmbedding] = {}
     if landmark_embedding is not None:
         embeddings["mediapipe478"] = _read_mediapipe_embedding(landmark_embedding)
@@ -170,8 +170,8 @@ def read_flame(path: Path, *, landmark_embedding: Path | None = None) -> HeadDat
     )
 
 
-def _damaged(path: Path, why: str) -> AssetError:
-    return AssetError(
+def _damaged(path: Path, why: str) -> str:
+    return (
         f"{path} is not a FLAME model as published: {why}; download it again from "
         "flame.is.tue.mpg.de."
     )
@@ -191,7 +191,7 @@ def _load_entries(path: Path) -> Mapping[str, Any]:
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
-            raise _damaged(path, f"it has {size} bytes")
+            raise AssetError(_damaged(path, f"it has {size} bytes"))
         raw = path.read_bytes()
     except OSError as error:
         raise AssetError(
@@ -205,9 +205,11 @@ def _load_entries(path: Path) -> Mapping[str, Any]:
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
         *(LookupError, ArithmeticError, RecursionError, MemoryError),
     ) as error:
-        raise _damaged(path, f"it is no pickle that can be read safely ({error})") from error
+        raise AssetError(
+            _damaged(path, f"it is no pickle that can be read safely ({error})")
+        ) from error
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
-        raise _damaged(path, "it does not hold a dictionary of names")
+        raise AssetError(_damaged(path, "it does not hold a dictionary of names"))
     return entries
 
 
@@ -241,19 +243,23 @@ def _entry(path: Path, entries: Mapping[str, Any], key: str) -> Shaped[np.ndarra
     """An entry as an array of the shape and kind that FLAME gives it."""
     found = [name for name in (key, *_ALIASES.get(key, ())) if name in entries]
     if not found:
-        raise _damaged(path, f"the key {key!r} is missing")
+        raise AssetError(_damaged(path, f"the key {key!r} is missing"))
     value, shape = entries[found[0]], _SHAPES[key]
     try:
         array = _array(value, shape)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise _damaged(path, f"the key {key!r} holds no readable array ({error})") from error
+        raise AssetError(
+            _damaged(path, f"the key {key!r} holds no readable array ({error})")
+        ) from error
     if array.shape != shape:
-        raise _damaged(path, f"the key {key!r} has shape {array.shape} where {shape} is expected")
+        raise AssetError(
+            _damaged(path, f"the key {key!r} has shape {array.shape} where {shape} is expected")
+        )
     kinds = "iu" if key in _INTEGERS else "f"
     if array.dtype.kind not in kinds:
-        raise _damaged(path, f"the key {key!r} has the wrong type {array.dtype}")
+        raise AssetError(_damaged(path, f"the key {key!r} has the wrong type {array.dtype}"))
     if kinds == "f" and not np.isfinite(array).all():
-        raise _damaged(path, f"the key {key!r} holds values that are NaN or infinite")
+        raise AssetError(_damaged(path, f"the key {key!r} holds values that are NaN or infinite"))
     return array.astype(np.int64) if kinds == "iu" else array
 
 
@@ -262,7 +268,7 @@ def _parents(path: Path, kintree_table: Int[np.ndarray, "2 5"]) -> Int[np.ndarra
     parents = kintree_table[0].copy()
     parents[0] = -1
     if parents.tolist() != [-1, 0, 1, 1, 1]:
-        raise _damaged(path, f"kintree_table names the parents {parents.tolist()}")
+        raise AssetError(_damaged(path, f"kintree_table names the parents {parents.tolist()}"))
     return parents
 
 

@@ -80,7 +80,7 @@ def read_gnm(path: Path) -> HeadData:
     arrays = _load(path)
     version, variant = (str(arrays[key].item()) for key in ("version", "variant"))
     if version.split(".")[0] != "3" or variant != "head":
-        raise _damaged(path, f"it says version {version!r} and variant {variant!r}")
+        raise AssetError(_damaged(path, f"it says version {version!r} and variant {variant!r}"))
     parents = _check_meaning(path, arrays)
     origin = arrays["template_joint_positions"][parents[_JOINTS.index("left_eye")]].astype(float)
     template = arrays["template_vertex_positions"].astype(float) - origin
@@ -108,8 +108,8 @@ def read_gnm(path: Path) -> HeadData:
     )
 
 
-def _damaged(path: Path, why: str) -> AssetError:
-    return AssetError(
+def _damaged(path: Path, why: str) -> str:
+    return (
         f"{path} is not GNM Head v3 as published: {why}; download gnm_head.npz again from "
         "huggingface.co/google/gnm-v3."
     )
@@ -127,17 +127,17 @@ def _load(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
             f"{path} does not exist; download gnm_head.npz from huggingface.co/google/gnm-v3."
         ) from error
     except _NPZ_ERRORS as error:
-        raise _damaged(path, f"it cannot be read ({error})") from error
+        raise AssetError(_damaged(path, f"it cannot be read ({error})")) from error
     if missing:
-        raise _damaged(path, f"the arrays {', '.join(missing)} are missing")
+        raise AssetError(_damaged(path, f"the arrays {', '.join(missing)} are missing"))
     sizes: dict[str, int] = {}
     for key, array in arrays.items():
         _check_shape(path, key, array, sizes)
         kinds = "U" if key in _TEXTS else "iu" if key in _INTEGERS else "f"
         if array.dtype.kind not in kinds:
-            raise _damaged(path, f"{key} has the wrong type {array.dtype}")
+            raise AssetError(_damaged(path, f"{key} has the wrong type {array.dtype}"))
         if kinds == "f" and not np.isfinite(array).all():
-            raise _damaged(path, f"{key} holds values that are NaN or infinite")
+            raise AssetError(_damaged(path, f"{key} holds values that are NaN or infinite"))
         arrays[key] = array.astype(np.int64) if kinds == "iu" else array
     return arrays
 
@@ -156,27 +156,29 @@ def _check_shape(
         else:
             wanted.append(sizes.setdefault(axis, size))
     if len(axes) != array.ndim or tuple(wanted) != array.shape:
-        raise _damaged(path, f"{key} has shape {array.shape} where {axes} with {sizes} is expected")
+        raise AssetError(
+            _damaged(path, f"{key} has shape {array.shape} where {axes} with {sizes} is expected")
+        )
 
 
 def _check_meaning(path: Path, arrays: Mapping[str, Any]) -> Int[np.ndarray, "joint"]:
     """Check what the numbers say, and return the parents with -1 for the root."""
     names = tuple(map(str, arrays["joint_names"]))
     if names != _JOINTS:
-        raise _damaged(path, f"it has the joints {names} where {_JOINTS} are expected")
+        raise AssetError(_damaged(path, f"it has the joints {names} where {_JOINTS} are expected"))
     parents = arrays["joint_parent_indices"].copy()
     # GNM never looks at the root's own entry, which may be -1 or the root itself.
     if parents[0] not in (-1, 0) or any(not 0 <= parents[j] < j for j in (1, 2, 3)):
-        raise _damaged(path, f"its joints have the parents {parents.tolist()}")
+        raise AssetError(_damaged(path, f"its joints have the parents {parents.tolist()}"))
     parents[0] = -1
     if parents[2] != parents[3]:
-        raise _damaged(path, "its eyes hang on different joints")
+        raise AssetError(_damaged(path, "its eyes hang on different joints"))
     count = len(arrays["template_vertex_positions"])
     for key in ("triangles", "mirror_indices"):
         if arrays[key].min() < 0 or arrays[key].max() >= count:
-            raise _damaged(path, f"{key} points at vertices that do not exist")
+            raise AssetError(_damaged(path, f"{key} points at vertices that do not exist"))
     if not np.allclose(arrays["skinning_weights"].sum(0), 1, atol=1e-3):
-        raise _damaged(path, "its skinning weights do not add up to one")
+        raise AssetError(_damaged(path, "its skinning weights do not add up to one"))
     return parents
 
 
@@ -217,7 +219,7 @@ def _joint_regressor(
     inverse = np.linalg.pinv(scaled @ scaled.T, rcond=1e-12, hermitian=True)
     regressor = regressor + (error / norms) @ inverse @ scaled
     if np.abs(wanted - regressor @ rows.T).max() > _JOINT_TOLERANCE_M:
-        raise _damaged(path, "its joints do not follow its vertices")
+        raise AssetError(_damaged(path, "its joints do not follow its vertices"))
     return regressor
 
 

@@ -158,8 +158,9 @@ class HeadModel(nn.Module):
         neck = zero if neck is None else neck
         jaw = zero if jaw is None else jaw
         eyes = torch.stack([zero, zero], dim=-2) if eyes is None else eyes
-        for name, value in (("neck", neck), ("jaw", jaw), ("eyes", eyes)):
-            require_last_axis(name, value, 3)
+        require_last_axis("neck", neck, 3)
+        require_last_axis("jaw", jaw, 3)
+        require_last_axis("eyes", eyes, 3)
         batch = shape.shape[:-1]
         code = shape.new_zeros(*batch, self.linear_basis.shape[0])
         code[..., : shape.shape[-1]] = shape

@@ -118,8 +118,8 @@ def read_ict(folder: Path) -> HeadData:
     )
 
 
-def _damaged(path: Path, why: str) -> AssetError:
-    return AssetError(
+def _damaged(path: Path, why: str) -> str:
+    return (
         f"{path} is not ICT-FaceKit's file as published: {why}; get the folder FaceXModel again "
         "from github.com/ICT-VGL/ICT-FaceKit."
     )
@@ -141,9 +141,9 @@ def _read_numbers(path: Path, lines: Sequence[bytes], size: int) -> Float[np.nda
     try:
         numbers = np.array(words, dtype=object).astype(np.float64).reshape(len(words), size)
     except ValueError as error:
-        raise _damaged(path, f"a line has other than {size} numbers") from error
+        raise AssetError(_damaged(path, f"a line has other than {size} numbers")) from error
     if not np.isfinite(numbers).all():
-        raise _damaged(path, "it holds numbers that are NaN or infinite")
+        raise AssetError(_damaged(path, "it holds numbers that are NaN or infinite"))
     return numbers
 
 
@@ -151,7 +151,9 @@ def _read_vertices(path: Path, text: bytes) -> Float[np.ndarray, "vertex 3"]:
     """The vertices of an OBJ, in the order of the file."""
     lines = [line for line in text.splitlines() if line.startswith(b"v ")]
     if len(lines) != VERTEX_COUNT:
-        raise _damaged(path, f"it has {len(lines)} vertices where {VERTEX_COUNT} are expected")
+        raise AssetError(
+            _damaged(path, f"it has {len(lines)} vertices where {VERTEX_COUNT} are expected")
+        )
     return _read_numbers(path, lines, 3)
 
 
@@ -177,11 +179,11 @@ def _read_neutral(
         pairs = [word.split(b"/")[:2] for corner in corners for word in corner]
         indices = np.array(pairs, dtype=object).astype(np.int64).reshape(-1, 3, 2) - 1
     except ValueError as error:
-        raise _damaged(path, "a face lacks vertex or texture indices") from error
+        raise AssetError(_damaged(path, "a face lacks vertex or texture indices")) from error
     faces, uv_faces = indices[..., 0], indices[..., 1]
     for index, count in ((faces, len(vertices)), (uv_faces, len(uv))):
         if not (len(index) and index.min() >= 0 and index.max() < count):
-            raise _damaged(path, "a face points at something that does not exist")
+            raise AssetError(_damaged(path, "a face points at something that does not exist"))
     return vertices, faces, uv, uv_faces
 
 
@@ -190,18 +192,18 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(_read_bytes(path))
     except ValueError as error:
-        raise _damaged(path, f"it is no JSON ({error})") from error
+        raise AssetError(_damaged(path, f"it is no JSON ({error})")) from error
     chosen: dict[str, Any] = {}
     for key in ("expressions", "idx_to_landmark_verts", *_SETS.values()):
         value = config.get(key) if isinstance(config, dict) else None
         kind = str if key == "expressions" else int
         if not isinstance(value, list) or not value or {type(v) for v in value} != {kind}:
-            raise _damaged(path, f"the list {key!r} is missing or holds something else")
+            raise AssetError(_damaged(path, f"the list {key!r} is missing or holds something else"))
         chosen[key] = value
         if kind is int and not 0 <= min(value) <= max(value) < VERTEX_COUNT:
-            raise _damaged(path, f"{key!r} names vertices that do not exist")
+            raise AssetError(_damaged(path, f"{key!r} names vertices that do not exist"))
     if len(chosen["idx_to_landmark_verts"]) != 68:
-        raise _damaged(path, "it does not have 68 landmarks")
+        raise AssetError(_damaged(path, "it does not have 68 landmarks"))
     return chosen
 
 
@@ -218,7 +220,9 @@ def _read_meshes(
     identity = np.stack([difference(folder / f"identity{k:03d}.obj") for k in range(count)])
     for name in expressions:
         if not (folder / f"{name}.obj").exists():
-            raise _damaged(folder, f"vertex_indices.json lists {name}, but {name}.obj is missing")
+            raise AssetError(
+                _damaged(folder, f"vertex_indices.json lists {name}, but {name}.obj is missing")
+            )
     return identity, {name: difference(folder / f"{name}.obj") for name in expressions}
 
 
@@ -237,15 +241,19 @@ def _read_pack(
             names = [str(name) for name in file["expr_names"]]
             identity, shapes = file["identity_deltas"], file["expr_deltas"]
     except _NPZ_ERRORS as error:
-        raise _damaged(path, f"it cannot be read ({error})") from error
+        raise AssetError(_damaged(path, f"it cannot be read ({error})")) from error
     for array in (identity, shapes):
         if array.shape[1:] != (VERTEX_COUNT, 3) or array.dtype != np.float32 or not len(array):
-            raise _damaged(path, f"its deltas have shape {array.shape} and type {array.dtype}")
+            raise AssetError(
+                _damaged(path, f"its deltas have shape {array.shape} and type {array.dtype}")
+            )
         if not np.isfinite(array).all():
-            raise _damaged(path, "its deltas hold values that are NaN or infinite")
+            raise AssetError(_damaged(path, "its deltas hold values that are NaN or infinite"))
     missing = sorted(set(expressions) - set(names))
     if missing or len(names) != len(shapes):
-        raise _damaged(path, f"its names do not fit its shapes (missing: {', '.join(missing)})")
+        raise AssetError(
+            _damaged(path, f"its names do not fit its shapes (missing: {', '.join(missing)})")
+        )
     return identity, {name: shapes[names.index(name)] for name in expressions}
 
 
@@ -259,7 +267,9 @@ def _arkit_shapes(
         sided = base + {"_L": "Left", "_R": "Right", "": ""}[side]
         target = sided if sided in ARKIT_52 else base
         if target not in ARKIT_52:
-            raise _damaged(folder, f"vertex_indices.json lists {name}, which ARKit does not have")
+            raise AssetError(
+                _damaged(folder, f"vertex_indices.json lists {name}, which ARKit does not have")
+            )
         found[target] = found[target] + delta if target in found else delta
     names = tuple(name for name in ARKIT_52 if name in found)
     return names, np.stack([found[name] for name in names])

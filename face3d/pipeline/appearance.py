@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from face3d.core.threads import one_thread
 from face3d.core.types import Camera, HeadMesh
 from face3d.model import HeadData
 from face3d.render import bake_photo, fill_smoothly, sample_texture, texel_fragments
@@ -119,6 +120,17 @@ def photo_texture(
     Returns:
         sRGB colours in [0, 1].
     """
+    with one_thread():
+        return _photo_texture(data, photo, mesh, camera, size)
+
+
+def _photo_texture(
+    data: HeadData,
+    photo: UInt8[np.ndarray, "h w 3"],
+    mesh: HeadMesh,
+    camera: Camera,
+    size: int,
+) -> Float[Tensor, "3 size size"]:
     baked = bake_photo(photo, mesh, camera, size=size)
     guide = texel_guide(data, size)
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)

@@ -1,0 +1,191 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from face3d.core import InputError, project
+from face3d.core.rotations import matrix_from_axis_angle
+from face3d.core.transforms import procrustes, rigid_from_parts, transform_points
+from face3d.core.types import Camera
+from face3d.fit import LandmarkFitter, LandmarkNoise, LandmarkObservations
+from face3d.fit.landmark_head import LandmarkHead
+from face3d.pipeline import load_head
+from face3d.render import vertex_normals
+
+SIZE = 512
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_head()
+
+
+def plain_noise(spread_m: float) -> LandmarkNoise:
+    """No bias, the same spread everywhere."""
+    return LandmarkNoise(
+        yaw_rad=torch.tensor([0.0, 1.0]),
+        bias=torch.zeros(2, 3, 478, 2),
+        spread=torch.full((2, 478, 2), spread_m / 0.1),
+        mirror=torch.arange(478),
+        floor_px=0.1,
+    )
+
+
+def random_views(model, count: int, seed: int, noise_px: float, most_yaw_deg: float = 45.0):
+    """Random heads before a camera, and their landmarks with noise."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def rand(*size: int) -> torch.Tensor:
+        return torch.rand(*size, generator=rng)
+
+    shape = torch.randn(count, model.identity_count, generator=rng)
+    expression = rand(count, model.expression_count) * (rand(count, model.expression_count) < 0.1)
+    names = model.data.expression_names
+    for k, name in enumerate(names):
+        if name.startswith(("eyeLook", "tongue")):
+            expression[:, k] = 0
+    yaw = (rand(count) * 2 - 1) * np.radians(most_yaw_deg)
+    turn = matrix_from_axis_angle(torch.stack([rand(count) * 0.3 - 0.15, yaw, yaw * 0], dim=-1))
+    facing = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    place = torch.tensor([0.0, 0.0, 0.7]) + (rand(count, 3) - 0.5) * 0.05
+    pose = rigid_from_parts(facing @ turn, place)
+    vertices = transform_points(pose, model(shape, expression))
+    half = torch.full((count,), SIZE / 2)
+    focal = torch.full((count,), 1000.0)
+    camera = Camera(
+        fx=focal, fy=focal, cx=half, cy=half, width=SIZE, height=SIZE,
+        camera_from_world=torch.eye(4).expand(count, 4, 4),
+    )  # fmt: skip
+    embedding = model.data.embeddings["mediapipe478"]
+    corners = torch.as_tensor(model.data.faces[embedding.face_index])
+    weight = torch.as_tensor(embedding.barycentric).float()[..., None]
+    points = project(camera, (vertices[:, corners] * weight).sum(-2))[..., :2]
+    points = points + noise_px * torch.randn(points.shape, generator=rng)
+    observed = LandmarkObservations(
+        points_px=points,
+        visibility=torch.ones(count, 478),
+        width_px=torch.full((count,), float(SIZE)),
+        height_px=torch.full((count,), float(SIZE)),
+        focal_px=focal,
+    )
+    return shape, expression, pose, observed
+
+
+def degrees_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    cosine = ((a @ b.mT).diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    return torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+
+
+def surface_error_mm(model, fitted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Median distance to the true face's tangent planes after rigid alignment, per head."""
+    face = torch.as_tensor(model.data.regions["face"])
+    moved = transform_points(procrustes(fitted[:, face], true[:, face]), fitted)
+    normals = vertex_normals(true, torch.as_tensor(model.data.faces))
+    return ((moved - true) * normals).sum(-1)[:, face].abs().median(-1).values * 1000
+
+
+@pytest.mark.slow
+def test_fifty_heads_are_recovered_from_their_own_noisy_landmarks(model):
+    shape, _, pose, observed = random_views(model, 50, seed=3, noise_px=1.0)
+    fit = LandmarkFitter(model.data, plain_noise(0.001)).fit(observed)
+    rest = torch.zeros(50, model.expression_count)
+    error = surface_error_mm(model, model(fit.params.shape, rest), model(shape, rest))
+    mean = surface_error_mm(model, model(0 * shape, rest), model(shape, rest))
+    turned = degrees_between(fit.params.world_from_head[:, :3, :3], pose[:, :3, :3])
+    assert error.median() < 1.5
+    assert error.median() < 0.8 * mean.median()
+    assert turned.median() < 1.0
+    assert (turned < 2.5).all()
+    assert (fit.landmark_error_px < 2.0).all()
+    assert fit.converged.float().mean() > 0.9
+
+
+def test_weights_stay_within_their_bounds_and_gaze_is_found(model):
+    _, expression, _, observed = random_views(model, 8, seed=4, noise_px=0.2)
+    fit = LandmarkFitter(model.data, plain_noise(0.0005)).fit(observed)
+    assert fit.params.expression.min() >= 0
+    assert fit.params.expression.max() <= 1
+    opened = model.data.expression_names.index("jawOpen")
+    assert (fit.params.expression - expression)[:, opened].abs().max() < 0.25
+    assert fit.params.eyes.abs().max() < 0.12  # all look straight ahead
+
+
+def test_a_batch_gives_what_single_faces_give(model):
+    *_, observed = random_views(model, 3, seed=5, noise_px=0.5)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    together = fitter.fit(observed, iterations=6)
+    for k in range(3):
+        alone = fitter.fit(
+            LandmarkObservations(**{n: v[k] for n, v in vars(observed).items()}), iterations=6
+        )
+        assert alone.landmark_error_px.shape == ()
+        torch.testing.assert_close(
+            alone.params.world_from_head, together.params.world_from_head[k], atol=2e-4, rtol=1e-3
+        )
+
+
+def test_hidden_landmarks_do_not_pull(model):
+    *_, observed = random_views(model, 1, seed=6, noise_px=0.3)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    clean = fitter.fit(observed)
+    points, visible = observed.points_px.clone(), observed.visibility.clone()
+    points[0, :40] += 300.0
+    visible[0, :40] = 0.0
+    points[0, 0] = torch.nan
+    hidden = fitter.fit(dataclasses.replace(observed, points_px=points, visibility=visible))
+    moved = degrees_between(
+        clean.params.world_from_head[:, :3, :3], hidden.params.world_from_head[:, :3, :3]
+    )
+    assert moved < 1.5
+
+
+def test_a_visible_landmark_that_is_not_finite_is_refused(model):
+    *_, observed = random_views(model, 1, seed=6, noise_px=0.3)
+    observed.points_px[0, 5] = torch.nan
+    with pytest.raises(InputError, match="NaN"):
+        LandmarkFitter(model.data, plain_noise(0.001)).fit(observed)
+
+
+def test_stated_deviations_hold_for_what_the_landmarks_fix(model):
+    _, _, pose, observed = random_views(model, 40, seed=8, noise_px=1.0, most_yaw_deg=20)
+    # The spread that the landmarks really have: 1 px at 1000 px focal length and 0.7 m.
+    fit = LandmarkFitter(model.data, plain_noise(0.0007)).fit(observed)
+    turned = degrees_between(fit.params.world_from_head[:, :3, :3], pose[:, :3, :3])
+    stated = torch.rad2deg(fit.standard_deviation["rotation"].norm(dim=-1))
+    ratio = (turned / stated).square().mean().sqrt()
+    assert 0.4 < ratio < 2.0
+    assert set(fit.energies) >= {"landmark", "identity", "focal", "distance"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_landmark_derivatives_are_the_functions(model, dtype):
+    head = LandmarkHead(model.data, "mediapipe478", dtype=dtype)
+    rng = torch.Generator().manual_seed(0)
+    shape = torch.randn(model.identity_count, generator=rng).to(dtype)
+    expression = torch.rand(model.expression_count, generator=rng).to(dtype)
+    joints = 0.1 * torch.randn(3, 3, generator=rng).to(dtype)
+    pose = head.pose(shape, expression, joints)
+    torch.testing.assert_close(pose.points, head.points(shape, expression, joints))
+    by_shape, by_expression, by_joint = torch.autograd.functional.jacobian(
+        head.points, (shape, expression, joints)
+    )
+    code = head.by_code(pose, torch.eye(3, dtype=dtype).expand(478, 3, 3))
+    torch.testing.assert_close(code[..., : len(shape)], by_shape)
+    torch.testing.assert_close(code[..., len(shape) :], by_expression)
+    torch.testing.assert_close(pose.by_joint, by_joint, atol=1e-7, rtol=1e-4)
+
+
+def test_landmarks_are_the_models(model):
+    head = LandmarkHead(model.data, "mediapipe478")
+    rng = torch.Generator().manual_seed(1)
+    shape = torch.randn(2, model.identity_count, generator=rng)
+    expression = torch.rand(2, model.expression_count, generator=rng) * 0.3
+    joints = 0.08 * torch.randn(2, 3, 3, generator=rng)
+    vertices = model(shape, expression, None, joints[:, 0], joints[:, 1:])
+    embedding = model.data.embeddings["mediapipe478"]
+    corners = torch.as_tensor(model.data.faces[embedding.face_index])
+    weight = torch.as_tensor(embedding.barycentric).float()[..., None]
+    exact = (vertices[:, corners] * weight).sum(-2)
+    # Corners of one landmark with different skinning weights are averaged: under 0.1 mm.
+    assert (head.points(shape, expression, joints) - exact).norm(dim=-1).max() < 1e-4

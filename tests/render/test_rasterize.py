@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import torch
+
+from face3d.core import Camera, HeadMesh, InputError, Topology
+from face3d.render import (
+    fill_smoothly,
+    interpolate,
+    linear_from_srgb,
+    rasterize,
+    sample_texture,
+    srgb_from_linear,
+    texel_fragments,
+    vertex_normals,
+)
+
+
+def camera(size: int = 64) -> Camera:
+    half = torch.tensor(size / 2)
+    return Camera(
+        fx=torch.tensor(float(size)), fy=torch.tensor(float(size)), cx=half, cy=half, width=size,
+        height=size, camera_from_world=torch.eye(4),
+    )  # fmt: skip
+
+
+def mesh(vertices, faces) -> HeadMesh:
+    return HeadMesh(
+        vertices=torch.as_tensor(vertices).float(),
+        frame="world",
+        topology=Topology(faces=np.asarray(faces, dtype=np.int64)),
+    )
+
+
+def soup(seed: int, count: int = 40) -> HeadMesh:
+    rng = np.random.default_rng(seed)
+    vertices = rng.uniform(-1, 1, (3 * count, 3)) + np.array([0, 0, 2.5])
+    return mesh(vertices, np.arange(3 * count).reshape(-1, 3))
+
+
+@pytest.mark.parametrize("cull", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_kernel_agrees_with_its_plain_twin(seed, cull):
+    fast = rasterize(soup(seed), camera(), backend="numba", cull_back=cull)
+    plain = rasterize(soup(seed), camera(), backend="torch", cull_back=cull)
+    assert (fast.face_index >= 0).any()
+    torch.testing.assert_close(fast.face_index, plain.face_index)
+    torch.testing.assert_close(fast.barycentric, plain.barycentric, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(fast.depth_m, plain.depth_m)
+
+
+def test_two_triangles_share_every_pixel_of_their_square_once():
+    # Corners on pixel centres: the fill rule alone decides who gets the diagonal and the border.
+    a, b = (8.5 - 32) / 64, (40.5 - 32) / 64
+    corners = [[a, a, 1], [b, a, 1], [b, b, 1], [a, b, 1]]
+    whole = rasterize(mesh(corners, [[0, 2, 1], [0, 3, 2]]), camera(), cull_back=False)
+    assert int((whole.face_index >= 0).sum()) == 32 * 32
+    each = [
+        rasterize(mesh(corners, [face]), camera(), cull_back=False).face_index >= 0
+        for face in ([0, 2, 1], [0, 3, 2])
+    ]
+    assert not (each[0] & each[1]).any()
+
+
+def test_barycentrics_are_perspective_correct():
+    slanted = mesh([[-1, -1, 1.0], [1, -1, 3.0], [0, 1, 2.0]], [[0, 1, 2]])
+    fragments = rasterize(slanted, camera(), cull_back=False)
+    seen = fragments.face_index >= 0
+    points = interpolate(fragments, slanted.vertices, torch.as_tensor(slanted.topology.faces))[seen]
+    rows, columns = torch.nonzero(seen, as_tuple=True)
+    torch.testing.assert_close(points[:, 2], fragments.depth_m[seen])
+    # Corners are snapped to 1/256 px.
+    pixel = points[:, :2] / points[:, 2:] * 64 + 32
+    expected = torch.stack([columns + 0.5, rows + 0.5], dim=-1)
+    torch.testing.assert_close(pixel, expected, atol=0.01, rtol=0)
+
+
+def test_the_nearer_face_wins_whatever_the_order():
+    near = [[-1, -1, 1.0], [1, -1, 1.0], [0, 1, 1.0]]
+    far = [[-2, -2, 2.0], [2, -2, 2.0], [0, 2, 2.0]]
+    fragments = rasterize(mesh(far + near, [[0, 1, 2], [3, 4, 5]]), camera(), cull_back=False)
+    assert fragments.face_index[32, 32] == 1
+    assert fragments.depth_m[32, 32] == 1.0
+
+
+def test_faces_behind_the_camera_are_left_out():
+    behind = mesh([[-1, -1, -1.0], [1, -1, -1.0], [0, 1, -1.0]], [[0, 1, 2]])
+    assert (rasterize(behind, camera(), cull_back=False).face_index == -1).all()
+
+
+def test_an_empty_mesh_gives_an_empty_picture():
+    empty = rasterize(mesh(np.zeros((3, 3)), np.zeros((0, 3))), camera())
+    assert (empty.face_index == -1).all()
+
+
+def test_random_garbage_never_crashes():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scale = 10.0 ** rng.integers(-9, 12)
+        vertices = rng.standard_normal((12, 3)) * scale
+        faces = rng.integers(0, 12, (20, 3))
+        rasterize(mesh(vertices, faces), camera(16), cull_back=False)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vertices_that_are_not_finite_are_refused(bad):
+    with pytest.raises(InputError, match="NaN or infinite"):
+        rasterize(mesh([[bad, 0, 1], [0, 1, 1], [1, 0, 1]], [[0, 1, 2]]), camera())
+
+
+def test_an_index_out_of_range_is_refused():
+    with pytest.raises(InputError, match="names vertex 3"):
+        rasterize(mesh(np.ones((3, 3)), [[0, 1, 3]]), camera())
+
+
+@pytest.mark.parametrize("size", [0, 20000])
+def test_a_picture_without_or_with_too_many_pixels_is_refused(size):
+    with pytest.raises(InputError, match="between 1 and 16384"):
+        rasterize(mesh(np.ones((3, 3)), [[0, 1, 2]]), camera(size))
+
+
+@pytest.mark.parametrize("batch", [(1,), (2, 3)])
+def test_batches_are_what_single_meshes_are(batch):
+    one = soup(7)
+    many = HeadMesh(
+        vertices=one.vertices.expand(*batch, -1, 3).clone(), frame="world", topology=one.topology
+    )
+    single, several = rasterize(one, camera()), rasterize(many, camera())
+    assert several.face_index.shape == (*batch, 64, 64)
+    assert (several.face_index == single.face_index).all()
+
+
+def test_normals_of_a_flat_square_point_one_way():
+    square = mesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]])
+    normals = vertex_normals(square.vertices, torch.as_tensor(square.topology.faces))
+    torch.testing.assert_close(normals, torch.tensor([0.0, 0, 1]).expand(4, 3))
+
+
+def test_srgb_and_linear_are_inverse():
+    values = torch.linspace(0, 1, 101)
+    torch.testing.assert_close(linear_from_srgb(srgb_from_linear(values)), values)
+
+
+def test_a_texel_is_looked_up_where_it_was_drawn():
+    uv = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]])
+    topology = Topology(faces=np.array([[0, 1, 2]]), uv=uv, uv_faces=np.array([[0, 1, 2]]))
+    fragments = texel_fragments(topology, 32)
+    covered = fragments.face_index >= 0
+    where = (torch.tensor(uv).float()[None] * fragments.barycentric[covered][..., None]).sum(1)
+    texture = torch.arange(32 * 32).float().reshape(1, 32, 32)
+    torch.testing.assert_close(
+        sample_texture(texture, where)[:, 0], texture[0][covered], atol=0.5, rtol=0
+    )
+
+
+def test_filling_keeps_what_was_seen_and_stays_within_its_range():
+    rgb = torch.rand(3, 64, 64)
+    weight = (torch.rand(64, 64) < 0.05).float()
+    filled = fill_smoothly(rgb, weight)
+    seen = weight == 1
+    torch.testing.assert_close(filled[:, seen], rgb[:, seen])
+    assert filled.min() >= rgb[:, seen].min() - 1e-4
+    assert filled.max() <= rgb[:, seen].max() + 1e-4
