@@ -117,7 +117,7 @@ def read_landmark_noise(path: Path, *, dtype: torch.dtype = torch.float32) -> La
         AssetError: The file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         values = {
             name: torch.as_tensor(arrays[name]).to(dtype) for name in ("yaw_rad", "bias", "spread")

@@ -226,7 +226,7 @@ class Head:
             corner = np.zeros(len(data.v_template), dtype=np.int64)
             corner[data.faces.ravel()] = data.uv_faces.ravel()
             uv = torch.as_tensor(data.uv[corner]).float()
-            colours = sample_texture(self.texture, uv).numpy().astype(np.float64)
+            colours = (sample_texture(self.texture, uv) * 255 + 0.5).to(torch.uint8).numpy()
         vertices = self._posed(pose).vertices.numpy().astype(np.float64)
         write_ply(path, vertices, data.topology, colors_srgb=colours)
 

@@ -89,8 +89,10 @@ def _reconstruct(
 ) -> list[Head]:
     frame = read_image(photo)
     model = load_head(head)
-    found = (detector or default_detector()).detect(frame, max_faces=MAX_FACES)
-    chosen = choose_faces(found, which)
+    # The largest comes first, and the detector is fastest when asked for one face only.
+    most = 1 if which == "largest" else MAX_FACES
+    found = (detector or default_detector()).detect(frame, max_faces=most)
+    chosen = choose_faces(found, which, source=frame.source or "the picture")
     with torch.no_grad():
         fits = _fitter(head).fit(observations(frame, chosen))
     return [_head(model, frame, chosen, fits, k, texture) for k in range(len(chosen.landmarks))]

@@ -34,7 +34,7 @@ class FaceFrame:
 
 def face_frame(data: HeadData, observed: dict[str, np.ndarray]) -> FaceFrame:
     """Project the true landmarks and bring them and the detected ones into the face's frame."""
-    head = LandmarkHead(data, "mediapipe478")
+    head = LandmarkHead(data, "mediapipe478", dtype=torch.float64)
     pose = torch.tensor(observed["world_from_head"]).double()
     joints = torch.cat(
         [torch.zeros(len(pose), 1, 3), torch.tensor(observed["eyes"])], dim=1

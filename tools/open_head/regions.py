@@ -77,6 +77,11 @@ def make_regions(
     nape = outside & (y < eye_y - 0.5 * face_height) & (z < ear_z)
     neck = (throat | nape | (layout.skin_island == "neck")) & ~scalp & ~ears
     face = outside & ~ears & ~neck & ~scalp & (z > ear_z + 0.02)
+    # Eyebrows: an arc over each eye, as tools/landmark_study/looks.py paints them.
+    eye_x = template[layout.ranges["left_eye"], 0].mean()
+    along = (np.abs(x) - (eye_x - 0.021)) / 0.047
+    arc = eye_y + 0.0175 + 0.005 * (1 - ((along - 0.6) / 0.6) ** 2)
+    brows = face & (along > 0) & (along < 1) & (np.abs(y - arc) < 0.006)
     forehead = face & (y > eye_y + 0.2 * face_height)
     chin = face & (np.abs(x) < 0.028) & (y < chin_y + 0.27 * face_height)
     cheeks = face & (y < eye_y - 0.012) & ~nose & ~lips & ~lids & (np.abs(x) > 0.02) & ~chin
@@ -93,6 +98,7 @@ def make_regions(
         "nose": on_skin(nose),
         "lips": on_skin(lips),
         "eyelids": on_skin(lids),
+        "brows": on_skin(brows),
         "cheeks": on_skin(cheeks),
         "chin": on_skin(chin),
         "ears": on_skin(ears),

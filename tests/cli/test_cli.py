@@ -1,0 +1,166 @@
+"""The command line as a user meets it: exit codes, one-sentence errors, no partial files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as pictures
+
+from face3d.cli import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["face3d", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def portrait(tmp_path) -> Path:
+    path = tmp_path / "portrait.png"
+    Image.fromarray(pictures.astronaut()).save(path)
+    return path
+
+
+def only_message(error: str) -> bool:
+    return "Traceback" not in error and error.startswith("face3d: ") and error.count("\n") == 1
+
+
+def test_reconstruct_writes_the_file_and_says_how_well_it_fits(run, portrait, tmp_path):
+    target = tmp_path / "out" / "head.glb"
+    code, out, _ = run("reconstruct", portrait, "-o", target, "--texture", 128)
+    assert code == 0
+    assert target.read_bytes()[:4] == b"glTF"
+    assert "landmark error" in out
+
+
+def test_all_faces_get_numbers(run, tmp_path):
+    face = pictures.astronaut()[:300, 100:400]
+    Image.fromarray(np.concatenate([face, face], axis=1)).save(tmp_path / "two.png")
+    code, _, _ = run("reconstruct", tmp_path / "two.png", "-o", tmp_path / "h.npz", "--face", "all")
+    assert code == 0
+    assert (tmp_path / "h-1.npz").exists()
+    assert (tmp_path / "h-2.npz").exists()
+
+
+def bad_inputs(folder: Path) -> dict[str, Path]:
+    good = folder / "good.jpg"
+    Image.fromarray(pictures.astronaut()).save(good)
+    files = {
+        "zero bytes": b"",
+        "text": b"this is no picture",
+        "truncated": good.read_bytes()[:5000],
+    }
+    paths = {"missing": folder / "missing.jpg", "a folder": folder}
+    for name, content in files.items():
+        paths[name] = folder / f"{name}.jpg"
+        paths[name].write_bytes(content)
+    paths["one pixel"] = folder / "one.png"
+    Image.new("RGB", (1, 1)).save(paths["one pixel"])
+    paths["no face"] = folder / "none.png"
+    Image.new("RGB", (300, 300), (90, 120, 150)).save(paths["no face"])
+    return paths
+
+
+@pytest.mark.parametrize(
+    "case", ["missing", "a folder", "zero bytes", "text", "truncated", "one pixel", "no face"]
+)
+def test_bad_pictures_end_with_one_sentence_and_no_file(run, tmp_path, case):
+    target = tmp_path / "out.glb"
+    code, _, error = run("reconstruct", bad_inputs(tmp_path)[case], "-o", target)
+    assert code == 2
+    assert only_message(error)
+    assert not target.exists()
+    assert not list(tmp_path.glob(".face3d-*"))
+
+
+def test_a_picture_20000_px_wide_is_handled(run, tmp_path):
+    wide = Image.new("RGB", (20000, 600), (200, 180, 160))
+    wide.paste(Image.fromarray(pictures.astronaut()), (9000, 40))
+    wide.save(tmp_path / "wide.png")
+    code, _, error = run("reconstruct", tmp_path / "wide.png", "-o", tmp_path / "w.npz")
+    assert code == 0 or (code == 2 and only_message(error))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-o", "head.fbx"], "ends in"),
+        (["-o", "head.glb", "--face", "second"], "--face"),
+        (["-o", "head.glb", "--face", "7"], "face"),
+        (["-o", "head.glb", "--head", "nobody"], "no head"),
+        (["-o", "head.glb", "--head", "nobody.npz"], "does not exist"),
+        (["-o", "head.glb", "--texture", "1000"], "--texture"),
+    ],
+)
+def test_bad_options(run, portrait, tmp_path, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run("reconstruct", portrait, *options)
+    assert code == 2
+    assert only_message(error)
+    assert says in error
+    assert sorted(tmp_path.iterdir()) == [portrait]
+
+
+def test_a_folder_that_cannot_be_made_is_said(run, portrait, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, error = run("reconstruct", portrait, "-o", tmp_path / "file" / "h.npz")
+    assert code == 2
+    assert only_message(error)
+
+
+def test_a_damaged_head_is_said(run, portrait, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACE3D_ASSETS", str(tmp_path))
+    (tmp_path / "open_head.npz").write_bytes(b"not the head")
+    from face3d.pipeline import load_head
+
+    load_head.cache_clear()
+    code, _, error = run("reconstruct", portrait, "-o", tmp_path / "h.npz")
+    load_head.cache_clear()
+    assert code == 2
+    assert only_message(error)
+    assert "damaged" in error
+
+
+def test_assets_are_listed(run):
+    code, out, _ = run("assets")
+    assert code == 0
+    assert "open  [CC0-1.0]  ok" in out
+    assert "sha256" in out
+
+
+def test_adding_a_malicious_or_foreign_file_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACE3D_ASSETS", str(tmp_path / "home"))
+    bad = tmp_path / "generic_model.pkl"
+    bad.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run("assets", "add", bad)
+    assert code == 2
+    assert only_message(error)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_runs_as_a_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "face3d", "demo", "-o", "demo"],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "demo/astronaut.glb").stat().st_size > 1e6
+    with Image.open(tmp_path / "demo/astronaut-preview.png") as picture:
+        assert picture.size[1] == 512
