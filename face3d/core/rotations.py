@@ -16,18 +16,24 @@ def skew_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch
     return torch.stack(rows, dim=-1).reshape(*vector.shape[:-1], 3, 3)
 
 
-def _sinc_terms(
+def _small_and_safe(
     squared: Float[Tensor, "*batch"],
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """``sin a / a``, ``(1 - cos a) / a^2`` and ``(a - sin a) / a^3`` from ``a^2``.
+) -> tuple[Tensor, Float[Tensor, "*batch"]]:
+    """Where the Taylor series is used, and squared angles that are harmless elsewhere.
 
-    Near zero the Taylor series is used. The branch that is not taken gets a harmless angle,
-    because ``where`` passes NaN gradients of the other branch through.
+    ``where`` passes NaN gradients of the branch that is not taken through, so that branch gets
+    an angle of one.
     """
     small = squared < 1e-2
-    safe = torch.where(small, torch.ones_like(squared), squared)
-    angle = safe.sqrt()
-    s = squared
+    return small, torch.where(small, torch.ones_like(squared), squared)
+
+
+def _sine_and_cosine_terms(
+    squared: Float[Tensor, "*batch"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """``sin a / a`` and ``(1 - cos a) / a^2`` from ``a^2``."""
+    small, safe = _small_and_safe(squared)
+    angle, s = safe.sqrt(), squared
     sine = torch.where(
         small, 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72))), angle.sin() / angle
     )
@@ -36,17 +42,23 @@ def _sinc_terms(
         0.5 * (1 - s / 12 * (1 - s / 30 * (1 - s / 56 * (1 - s / 90)))),
         (1 - angle.cos()) / safe,
     )
-    third = torch.where(
+    return sine, cosine
+
+
+def _third_term(squared: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """``(a - sin a) / a^3`` from ``a^2``."""
+    small, safe = _small_and_safe(squared)
+    angle, s = safe.sqrt(), squared
+    return torch.where(
         small,
         (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110)))) / 6,
         (angle - angle.sin()) / (safe * angle),
     )
-    return sine, cosine, third
 
 
 def matrix_from_axis_angle(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Rodrigues' formula; the length of the vector is the angle in radians."""
-    sine, cosine, _ = _sinc_terms((axis_angle * axis_angle).sum(-1))
+    sine, cosine = _sine_and_cosine_terms((axis_angle * axis_angle).sum(-1))
     k = skew_from_vector(axis_angle)
     eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return eye + sine[..., None, None] * k + cosine[..., None, None] * (k @ k)
@@ -54,7 +66,9 @@ def matrix_from_axis_angle(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tenso
 
 def left_jacobian(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """``J`` with ``R(a + da) ~= R(J(a) da) @ R(a)`` to first order (Barfoot, 2017, eq. 7.77)."""
-    _, cosine, third = _sinc_terms((axis_angle * axis_angle).sum(-1))
+    squared = (axis_angle * axis_angle).sum(-1)
+    _, cosine = _sine_and_cosine_terms(squared)
+    third = _third_term(squared)
     k = skew_from_vector(axis_angle)
     eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return eye + cosine[..., None, None] * k + third[..., None, None] * (k @ k)

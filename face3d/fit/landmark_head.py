@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from face3d.core.errors import AssetError
@@ -34,28 +35,40 @@ class LandmarkHead:
     Args:
         data: The head.
         layout: Landmark layout with an embedding in the head.
+        chosen: Positions in the embedding of the landmarks to take; all by default.
+        components: Identity components to take, from the first; all by default.
         dtype: float32 is enough where the normal equations are solved in double precision.
 
     Raises:
         AssetError: The head has no embedding for the layout.
     """
 
-    def __init__(self, data: HeadData, layout: str, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        data: HeadData,
+        layout: str,
+        *,
+        chosen: Int[Tensor, "_"] | None = None,
+        components: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         if layout not in data.embeddings:
             raise AssetError(
                 f"The head {data.name!r} has no landmark embedding for {layout}; "
                 "give a head file that has one, or an embedding file."
             )
         embedding = data.embeddings[layout]
-        corners = torch.as_tensor(data.faces[embedding.face_index])
-        weight = torch.as_tensor(embedding.barycentric).to(dtype)
+        picked = np.arange(len(embedding.indices)) if chosen is None else chosen.numpy()
+        basis = data.identity_basis[..., :components]
+        corners = torch.as_tensor(data.faces[embedding.face_index[picked]])
+        weight = torch.as_tensor(embedding.barycentric[picked]).to(dtype)
 
         def at_landmarks(values: Float[Tensor, "vertex ..."]) -> Float[Tensor, "landmark ..."]:
             return torch.einsum("lk,lk...->l...", weight, values.to(dtype)[corners])
 
-        self.indices = torch.as_tensor(embedding.indices)
+        self.indices = torch.as_tensor(embedding.indices[picked])
         self.template = at_landmarks(torch.as_tensor(data.v_template))
-        self.identity = at_landmarks(torch.as_tensor(data.identity_basis))
+        self.identity = at_landmarks(torch.as_tensor(basis))
         self.expression = at_landmarks(torch.as_tensor(data.expression_basis))
         pose = torch.as_tensor(data.pose_basis)
         self._columns = [
@@ -67,13 +80,13 @@ class LandmarkHead:
         self._weights = at_landmarks(torch.as_tensor(data.skinning_weights)[:, joints])
         moves = (self._weights > 0).any(-1) | (self._pose != 0).flatten(1).any(-1)
         self._moving = torch.nonzero(moves).squeeze(-1)
-        basis = [self.identity, self.expression, self._pose.flatten(2)]
-        self._linear = torch.cat(basis, dim=-1).flatten(0, 1)
-        self._code = torch.cat(basis[:2], dim=-1)
+        parts = [self.identity, self.expression, self._pose.flatten(2)]
+        self._linear = torch.cat(parts, dim=-1).flatten(0, 1)
+        self._code = torch.cat(parts[:2], dim=-1)
         regressor = torch.as_tensor(data.joint_regressor)[joints].to(dtype)
         self._joint_template = regressor @ torch.as_tensor(data.v_template).to(dtype)
         self._joint_identity = torch.einsum(
-            "jv,vci->jci", regressor, torch.as_tensor(data.identity_basis).to(dtype)
+            "jv,vci->jci", regressor, torch.as_tensor(basis).to(dtype)
         )
 
     def _rest(self, shape: Tensor, expression: Tensor, turn: Tensor) -> Tensor:
@@ -148,3 +161,29 @@ class LandmarkHead:
         identity = pose.dragged.shape[-1]
         out[..., some, :, :identity] -= rows[..., some, :, :] @ drag
         return out
+
+
+def thinned_landmarks(
+    points: Float[Tensor, "landmark 3"], mirror: Int[Tensor, "landmark"]
+) -> Int[Tensor, "kept"]:
+    """About every second landmark, as densely spread as all of them and on both sides alike.
+
+    A detector's neighbouring landmarks err together, so half of them say nearly as much.
+
+    Args:
+        points: The landmarks on the mean head.
+        mirror: Mirror partner of each landmark.
+    """
+    distance = torch.cdist(points, points)
+    undecided = torch.ones(len(points), dtype=torch.bool)
+    kept: list[int] = []
+    for k in range(len(points)):
+        if not undecided[k]:
+            continue
+        pair = {k, int(mirror[k])}
+        undecided[list(pair)] = False
+        kept += sorted(pair)
+        if undecided.any():
+            near = torch.where(undecided, distance[k], torch.inf).argmin()
+            undecided[[int(near), int(mirror[near])]] = False
+    return torch.tensor(sorted(set(kept)))

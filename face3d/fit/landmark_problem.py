@@ -123,18 +123,17 @@ class LandmarkProblem:
     def expected(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
         """Where the detector should see the head's landmarks, px: their projection and its bias."""
         assert self.noise is not None
-        return self.projected(state) + self.noise.bias_px
+        return self._pixels(state) + self.observed.centre_px[:, None] + self.noise.bias_px
 
-    def projected(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
-        """Where the head's own landmarks lie in the picture, px."""
+    def _pixels(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
+        """The head's own landmarks, px from the principal point."""
         v = state.vector
         points = self.head.points(v[:, self.at.identity], v[:, self.at.expression], self._joints(v))
-        return self._project(state, points)[1] + self.observed.centre_px[:, None]
+        return self._project(state, points)[1]
 
     def energies(self, state: FitState) -> dict[str, Tensor]:
         """Terms of the negative log posterior, (b,) each."""
-        pixels = self.projected(state) - self.observed.centre_px[:, None]
-        squared = (self._whitened(pixels) ** 2).sum(-1)
+        squared = (self._whitened(self._pixels(state)) ** 2).sum(-1)
         landmark = 0.5 * (STUDENT_DEGREES + 2) * torch.log1p(squared / STUDENT_DEGREES)
         v, p = state.vector, self.priors
 
@@ -159,8 +158,14 @@ class LandmarkProblem:
         return log_depth - torch.tensor(self.priors.distance_m, dtype=vector.dtype).log()
 
     def cost(self, state: FitState) -> Float[Tensor, "batch"]:
-        """The negative log posterior."""
-        return torch.stack(list(self.energies(state).values())).sum(0)
+        """The negative log posterior: the sum of the energies, without telling them apart."""
+        squared = (self._whitened(self._pixels(state)) ** 2).sum(-1)
+        landmark = torch.log1p(squared / STUDENT_DEGREES) * self.observed.visibility
+        x = state.vector.double()
+        focal = (x[:, self.at.log_focal] - self.log_focal_mean) / self.log_focal_sd
+        distance = self._distance_score(x) / self.priors.log_distance
+        prior = ((x @ self.precision) * x).sum(-1) + focal**2 + distance**2
+        return 0.5 * ((STUDENT_DEGREES + 2) * landmark.sum(-1) + prior)
 
     def jacobian(self, state: FitState) -> tuple[Tensor, Tensor]:
         """Whitened residuals (b, l, 2) and derivatives of the whitened prediction (b, l, 2, p)."""

@@ -18,6 +18,11 @@ FULL_TRUST_COS, NO_TRUST_COS = 0.55, 0.15
 MIRROR_TRUST = 0.25
 """How much a texel's mirror image counts where the texel itself was not seen."""
 
+GRAZING_COS = 0.5
+HUE_SPREAD, SHADE_SPREAD = 0.03, 0.5
+"""Ears, neck and whatever is seen at a grazing angle must look like the cheeks to be trusted: at
+the outline, a head that is a millimetre off shows background, hair or clothes."""
+
 TEETH, GUMS = (0.87, 0.83, 0.75), (0.62, 0.34, 0.33)
 TONGUE, MOUTH = (0.62, 0.32, 0.32), (0.28, 0.10, 0.10)
 BROWN_IRIS, PUPIL = (0.27, 0.17, 0.10), (0.02, 0.02, 0.02)
@@ -35,15 +40,30 @@ class TexelGuide:
         self._share = fragments.barycentric[self.covered]
         self._corners = torch.as_tensor(data.faces)[self._faces]
         self._data = data
+        self._masks: dict[str, Tensor] = {}
+        self._crisp: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
         self.mirror_uv = self._mirror_uv(data)
 
     def mask(self, region: str) -> Float[Tensor, "size size"]:
         """A region's membership, interpolated between vertices; zero if the head lacks it."""
-        out = torch.zeros(self.size, self.size)
-        if region in self._data.regions:
-            member = torch.as_tensor(self._data.regions[region]).float()
-            out[self.covered] = (member[self._corners] * self._share).sum(-1)
-        return out
+        if region not in self._masks:
+            out = torch.zeros(self.size, self.size)
+            if region in self._data.regions:
+                member = torch.as_tensor(self._data.regions[region]).float()
+                out[self.covered] = (member[self._corners] * self._share).sum(-1)
+            self._masks[region] = out
+        return self._masks[region]
+
+    def paint(self, rgb: Tensor, regions: tuple[str, ...], colour: Tensor) -> None:
+        """Paint regions of a flat (3, size * size) texture in place, with crisp rims."""
+        if regions not in self._crisp:
+            # Interpolated vertex masks have soft rims.
+            member = torch.stack([self.mask(r) for r in regions]).sum(0)
+            share = ((member - 0.45) * 8).clamp(0, 1).flatten()
+            index = torch.nonzero(share).squeeze(-1)
+            self._crisp[regions] = (index, share[index])
+        index, share = self._crisp[regions]
+        rgb[:, index] = rgb[:, index] * (1 - share) + colour[:, None] * share
 
     def _mirror_uv(self, data: HeadData) -> Float[Tensor, "texel 2"] | None:
         """Texture coordinates of the mirror image of each covered texel."""
@@ -86,14 +106,15 @@ def _median_colour(rgb: Tensor, weight: Tensor, fallback: tuple[float, float, fl
     return rgb[:, seen].median(dim=1).values
 
 
-def _blend(rgb: Tensor, mask: Tensor, colour: Tensor) -> Tensor:
-    share = mask.clamp(0, 1)
-    return rgb * (1 - share) + colour[:, None, None] * share
+def _likeness(rgb: Tensor, colour: Tensor) -> Tensor:
+    """How much each texel looks like a colour: one for the same, towards zero for another.
 
-
-def _sharp(mask: Tensor) -> Tensor:
-    """Interpolated vertex masks have soft rims; make them crisp."""
-    return ((mask - 0.45) * 8).clamp(0, 1)
+    Differences in brightness count much less than differences in hue: skin is shaded.
+    """
+    total, wanted = rgb.sum(0).clamp(min=0.03), colour.sum()
+    hue = ((rgb[:2] / total - (colour[:2] / wanted)[:, None, None]) / HUE_SPREAD).square().sum(0)
+    shade = ((total / wanted).log() / SHADE_SPREAD).square()
+    return torch.exp(-0.5 * (hue + shade))
 
 
 def photo_texture(
@@ -134,9 +155,11 @@ def _photo_texture(
     baked = bake_photo(photo, mesh, camera, size=size)
     guide = texel_guide(data, size)
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
-    hidden = guide.mask("mouth_interior") + guide.mask("eye_sockets") + guide.mask("eyes")
-    hidden = hidden + guide.mask("teeth") + guide.mask("gums") + guide.mask("tongue")
-    trust = trust * (1 - hidden.clamp(0, 1))
+    trust = trust * guide.mask("skin") if "skin" in data.regions else trust
+    skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), (0.7, 0.5, 0.4))
+    doubtful = guide.mask("ears") + guide.mask("neck") + (baked.weight < GRAZING_COS).float()
+    alike = _likeness(baked.rgb, skin)
+    trust = torch.where((doubtful > 0.3) & (guide.mask("scalp") < 0.5), trust * alike, trust)
     rgb, support = baked.rgb, trust
     if guide.mirror_uv is not None:
         both = torch.cat([baked.rgb, trust[None]])
@@ -155,13 +178,13 @@ def _photo_texture(
     )
     # Lids shade the white of the eye in the photo; what turns into view later should be lighter.
     white = white.clamp(min=0.35) * (MOST_WHITE_OF_EYE / white.max().clamp(min=0.35)) ** 0.7
-    skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), (0.7, 0.5, 0.4))
-    out = _blend(out, _sharp(guide.mask("eye_sockets")), skin * torch.tensor([0.85, 0.6, 0.6]))
-    out = _blend(out, _sharp(guide.mask("eyes")), white)
-    out = _blend(out, _sharp(guide.mask("iris") + guide.mask("pupil")), iris)
-    out = _blend(out, _sharp(guide.mask("pupil")), torch.tensor(PUPIL))
+    out = out.clamp(0, 1).flatten(1)
+    guide.paint(out, ("eye_sockets",), skin * torch.tensor([0.85, 0.6, 0.6]))
+    guide.paint(out, ("eyes",), white)
+    guide.paint(out, ("iris", "pupil"), iris)
+    guide.paint(out, ("pupil",), torch.tensor(PUPIL))
     for region, colour in (
         ("mouth_interior", MOUTH), ("gums", GUMS), ("teeth", TEETH), ("tongue", TONGUE),
     ):  # fmt: skip
-        out = _blend(out, _sharp(guide.mask(region)), torch.tensor(colour))
-    return out.clamp(0, 1)
+        guide.paint(out, (region,), torch.tensor(colour))
+    return out.reshape(3, size, size)

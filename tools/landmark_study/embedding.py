@@ -16,6 +16,17 @@ IBUG68_FROM_MEDIAPIPE = (
 )  # fmt: skip
 """For each iBUG point the MediaPipe point at the same place of the face."""
 
+UPPER_LIP = (
+    185, 40, 39, 37, 0, 267, 269, 270, 409, 184, 74, 73, 72, 11, 302, 303, 304, 408,
+    183, 42, 41, 38, 12, 268, 271, 272, 407, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)  # fmt: skip
+LOWER_LIP = (
+    146, 91, 181, 84, 17, 314, 405, 321, 375, 77, 90, 180, 85, 16, 315, 404, 320, 307,
+    96, 89, 179, 86, 15, 316, 403, 319, 325, 95, 88, 178, 87, 14, 317, 402, 318, 324,
+)  # fmt: skip
+"""MediaPipe's lips without their corners. In a closed mouth the inner ones of both coincide, so the
+lip that each belongs to must be said."""
+
 IRISES = (*LEFT_IRIS, *RIGHT_IRIS)
 
 
@@ -88,6 +99,29 @@ def mirror_landmarks(points: np.ndarray) -> np.ndarray:
     return partner
 
 
+def _part(landmark: int) -> str:
+    """Which faces a landmark may lie on."""
+    if landmark in IRISES:
+        return "eyes"
+    if landmark in UPPER_LIP:
+        return "upper"
+    return "lower" if landmark in LOWER_LIP else "skin"
+
+
+def _allowed_faces(data: HeadData) -> dict[str, np.ndarray]:
+    """Faces by part; the lower lip is the skin that jawOpen takes along."""
+    opened = data.expression_basis[..., data.expression_names.index("jawOpen")]
+    travel = np.linalg.norm(opened, axis=1)
+    hangs = travel > 0.5 * travel[data.regions["lower_teeth"]].max()
+    skin = data.regions["skin"][data.faces].all(1)
+    return {
+        "skin": skin,
+        "eyes": data.regions["eyes"][data.faces].all(1),
+        "upper": skin & ~hangs[data.faces].any(1),
+        "lower": skin & hangs[data.faces].all(1),
+    }
+
+
 def embed(
     data: HeadData, observed: dict[str, np.ndarray], *, most_yaw_rad: float = 0.6
 ) -> tuple[LandmarkEmbedding, np.ndarray]:
@@ -102,20 +136,21 @@ def embed(
     frontal = np.abs(observed["yaw_pitch_rad"][:, 0]) < most_yaw_rad
     faces, bary = observed["hit_face"][frontal], observed["hit_bary"][frontal]
     places = (data.v_template[data.faces[np.maximum(faces, 0)]] * bary[..., None]).sum(2)
-    allowed = {name: data.regions[name][data.faces].all(1) for name in ("skin", "eyes")}
+    allowed = _allowed_faces(data)
     count = faces.shape[1]
     points = np.zeros((count, 3))
     for k in range(count):
-        part = allowed["eyes" if k in IRISES else "skin"]
+        part = allowed[_part(k)]
         good = (faces[:, k] >= 0) & part[np.maximum(faces[:, k], 0)]
         points[k] = geometric_median(places[good, k])
     partner = mirror_landmarks(points)
     points = 0.5 * (points + points[partner] * [-1, 1, 1])
     face_index = np.zeros(count, dtype=np.int64)
     barycentric = np.zeros((count, 3))
-    is_iris = np.isin(np.arange(count), IRISES)
-    for part, chosen in (("skin", ~is_iris), ("eyes", is_iris)):
-        subset = np.flatnonzero(allowed[part])
+    part_of = np.array([_part(k) for k in range(count)])
+    for part, faces_of_part in allowed.items():
+        chosen = part_of == part
+        subset = np.flatnonzero(faces_of_part)
         index, weight = nearest_on_surface(points[chosen], data.v_template, data.faces[subset])
         face_index[chosen], barycentric[chosen] = subset[index], weight
     embedding = LandmarkEmbedding(
