@@ -62,9 +62,6 @@ class LandmarkFitter:
         noise: The detector's calibration.
         priors: What is known beforehand.
         layout: Landmark layout.
-        components: Identity components to fit, from the first, at most; the others stay at their
-            mean.
-        thin: Fit to about every second landmark: half the time, a tenth more landmark error.
     """
 
     def __init__(
@@ -74,23 +71,23 @@ class LandmarkFitter:
         *,
         priors: FitPriors | None = None,
         layout: str = "mediapipe478",
-        components: int = 1000,
-        thin: bool = False,
     ) -> None:
         self.data = data
         self.noise = noise
         self.priors = priors or FitPriors()
-        count = min(components, data.identity_basis.shape[-1])
-        self.all_landmarks = LandmarkHead(data, layout, components=count)
-        chosen = None
-        if thin and len(self.all_landmarks.indices) == len(noise.mirror):
-            chosen = thinned_landmarks(self.all_landmarks.template, noise.mirror)
-        self.head = LandmarkHead(data, layout, chosen=chosen, components=count)
-        self.layout = parameter_layout(count, data.expression_basis.shape[-1])
+        self.head = LandmarkHead(data, layout)
+        # The first steps only find the pose and the rough form: half the landmarks do.
+        self.rough_head = self.head
+        if len(self.head.indices) == len(noise.mirror):
+            chosen = thinned_landmarks(self.head.template, noise.mirror)
+            self.rough_head = LandmarkHead(data, layout, chosen=chosen)
+        self.layout = parameter_layout(
+            data.identity_basis.shape[-1], data.expression_basis.shape[-1]
+        )
         self.precision = prior_precision(data, self.layout, self.priors)
 
     def fit(
-        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 2e-3
+        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 1e-2
     ) -> FitResult:
         """Fit every face of a batch.
 
@@ -108,11 +105,14 @@ class LandmarkFitter:
         """
         # Inference mode spares torch's bookkeeping, a fifth of the time of such small operations.
         with one_thread(), torch.inference_mode():
-            solution = self._solve(self._problem(observed, self.head), iterations, tolerance)
+            solution = self._solve(observed, iterations, tolerance)
         with one_thread(), torch.no_grad():
             return self._result(_outside_inference(solution), observed)
 
-    def _solve(self, problem: LandmarkProblem, iterations: int, tolerance: float) -> "_Solution":
+    def _solve(
+        self, observed: LandmarkObservations, iterations: int, tolerance: float
+    ) -> "_Solution":
+        problem = self._problem(observed, self.rough_head)
         state = problem.start()
         hessian = self.precision
         for _ in range(POSE_STEPS):
@@ -121,6 +121,7 @@ class LandmarkFitter:
             hessian, gradient = problem.normal_equations(state)
             still = torch.full_like(state.vector[:, 0], 1e-3, dtype=torch.float64)
             state = problem.move(state, problem.step(state, hessian, gradient, still))
+        problem = self._problem(observed, self.head)
         problem.set_noise(state)
         cost = problem.cost(state)
         damping = torch.full_like(cost, 1e-4)
@@ -151,7 +152,7 @@ class LandmarkFitter:
         indices = head.indices
         points = observed.points_px[..., indices, :]
         # Each landmark of a thinned set stands for those that were left out, too.
-        share = len(self.all_landmarks.indices) / len(indices)
+        share = len(self.head.indices) / len(indices)
         visibility = observed.visibility[..., indices] * share
         if not bool(torch.isfinite(points[visibility > 0]).all()):
             raise InputError("A visible landmark is NaN or infinite; mark it as not visible.")
@@ -182,7 +183,7 @@ class LandmarkFitter:
         state = FitState(vector=found.vector, rotation=found.rotation)
         v, at = state.vector, self.layout
         batch = observed.points_px.shape[:-2]
-        everything = self._problem(observed, self.all_landmarks)
+        everything = self._problem(observed, self.head)
         everything.set_noise(state)
         counted = (everything.observed.visibility > 0.5).float()
         error = (everything.observed.points_px - everything.expected(state)).norm(dim=-1)
@@ -196,20 +197,13 @@ class LandmarkFitter:
         def eyes(value: Tensor) -> Tensor:
             return shaped(torch.stack([value[:, at.left_eye], value[:, at.right_eye]], dim=1))
 
-        unfitted = self.data.identity_basis.shape[-1] - (at.identity.stop - at.identity.start)
-
-        def identity(value: Tensor, rest: float) -> Tensor:
-            """Identity entries, with what was not fitted at its mean or its prior's spread."""
-            padded = torch.nn.functional.pad(value[:, at.identity], (0, unfitted), value=rest)
-            return shaped(padded)
-
         focal = shaped(v[:, at.log_focal].exp())
         # Renormalise: products of many rotations drift off the group.
         rotation = matrix_from_axis_angle(axis_angle_from_matrix(state.rotation))
         pose = rigid_from_parts(rotation, everything.translation(state))
         return FitResult(
             params=HeadParams(
-                shape=identity(v, 0.0),
+                shape=shaped(v[:, at.identity]),
                 expression=shaped(v[:, at.expression]),
                 neck=shaped(torch.zeros(len(v), 3)),
                 jaw=shaped(v[:, at.jaw]),
@@ -230,7 +224,7 @@ class LandmarkFitter:
             converged=found.converged.reshape(batch),
             iterations=found.iterations.reshape(batch),
             standard_deviation={
-                "shape": identity(deviation, self.priors.identity),
+                "shape": shaped(deviation[:, at.identity]),
                 "expression": shaped(deviation[:, at.expression]),
                 "jaw": shaped(deviation[:, at.jaw]),
                 "eyes": eyes(deviation),

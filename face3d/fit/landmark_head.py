@@ -36,7 +36,6 @@ class LandmarkHead:
         data: The head.
         layout: Landmark layout with an embedding in the head.
         chosen: Positions in the embedding of the landmarks to take; all by default.
-        components: Identity components to take, from the first; all by default.
         dtype: float32 is enough where the normal equations are solved in double precision.
 
     Raises:
@@ -49,7 +48,6 @@ class LandmarkHead:
         layout: str,
         *,
         chosen: Int[Tensor, "_"] | None = None,
-        components: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if layout not in data.embeddings:
@@ -59,7 +57,7 @@ class LandmarkHead:
             )
         embedding = data.embeddings[layout]
         picked = np.arange(len(embedding.indices)) if chosen is None else chosen.numpy()
-        basis = data.identity_basis[..., :components]
+        basis = data.identity_basis
         corners = torch.as_tensor(data.faces[embedding.face_index[picked]])
         weight = torch.as_tensor(embedding.barycentric[picked]).to(dtype)
 

@@ -15,7 +15,7 @@ SHARED_MODES = 32
 """Errors that go through the whole face are taken out before a landmark's own spread is measured:
 they say nothing about how much one landmark is to be trusted against another."""
 
-MODEL_ERROR_MM = 1.0
+MODEL_ERROR_MM = 0.5
 """Added to every spread: what the head's basis cannot say of a real face. Chosen on held-out
 renders, see docs/design/landmark-noise.md."""
 
