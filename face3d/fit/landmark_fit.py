@@ -150,13 +150,13 @@ class LandmarkFitter:
 
     def _problem(self, observed: LandmarkObservations, head: LandmarkHead) -> LandmarkProblem:
         indices = head.indices
-        points = observed.points_px[..., indices, :]
+        points = observed.points_px[..., indices, :].float()
         # Each landmark of a thinned set stands for those that were left out, too.
         share = len(self.head.indices) / len(indices)
-        visibility = observed.visibility[..., indices] * share
+        visibility = observed.visibility[..., indices].float() * share
         if not bool(torch.isfinite(points[visibility > 0]).all()):
             raise InputError("A visible landmark is NaN or infinite; mark it as not visible.")
-        size = torch.stack([observed.width_px, observed.height_px], dim=-1)
+        size = torch.stack([observed.width_px, observed.height_px], dim=-1).float()
         size = size.reshape(-1, 2)
         return LandmarkProblem(
             head,
@@ -170,7 +170,7 @@ class LandmarkFitter:
                 visibility=visibility.reshape(-1, visibility.shape[-1]),
                 centre_px=size / 2,
                 longer_side_px=size.amax(-1),
-                focal_px=observed.focal_px.reshape(-1),
+                focal_px=observed.focal_px.float().reshape(-1),
             ),
         )
 

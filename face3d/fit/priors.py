@@ -10,12 +10,17 @@ from face3d.model.data import HeadData
 GAZE_RANGE_RAD = {"In": 0.6, "Out": 0.6, "Up": 0.45, "Down": 0.5}
 """Eye rotation at which an eyeLook shape reaches one."""
 
-RARE_SHAPES = {
-    "tongueOut": 0.02, "cheekPuff": 0.10, "jawForward": 0.10, "jawLeft": 0.12, "jawRight": 0.12,
-    "mouthClose": 0.12, "mouthRollLower": 0.2, "mouthRollUpper": 0.2, "mouthShrugLower": 0.2,
-    "mouthShrugUpper": 0.2, "mouthLeft": 0.2, "mouthRight": 0.2, "mouthFunnel": 0.2,
+SPREADS = {
+    # What faces in pictures show most.
+    "mouthSmile": 0.7, "jawOpen": 0.6, "eyeBlink": 0.5, "eyeSquint": 0.4,
+    # What they show less often, or what a smile is easily taken apart into.
+    "mouthDimple": 0.2, "mouthPress": 0.2, "mouthStretch": 0.2, "mouthUpperUp": 0.3,
+    "mouthLowerDown": 0.3, "noseSneer": 0.2, "mouthRollLower": 0.2, "mouthRollUpper": 0.2,
+    "mouthShrugLower": 0.2, "mouthShrugUpper": 0.2, "mouthLeft": 0.2, "mouthRight": 0.2,
+    "mouthFunnel": 0.2, "cheekPuff": 0.1, "jawForward": 0.1, "jawLeft": 0.12, "jawRight": 0.12,
+    "mouthClose": 0.12, "tongueOut": 0.02,
 }  # fmt: skip
-"""Standard deviations of shapes that faces in pictures show less often than the others."""
+"""Prior standard deviations of ARKit weights, by name without its side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +28,7 @@ class FitPriors:
     """Spreads of a face's parameters; all Gaussian, weights of named shapes cut to [0, 1]."""
 
     identity: float = 1.0  # of unit-variance codes
-    expression: float = 0.35  # of ARKit weights that are not listed in RARE_SHAPES
+    expression: float = 0.35  # of ARKit weights that are not listed in SPREADS
     free_expression: float = 1.0  # of codes of a head without ARKit's names
     side_difference: float = 0.2  # between the left and the right shape of a pair
     jaw_rad: float = 0.03  # of the joint; jawOpen says the rest where the head has it
@@ -99,7 +104,8 @@ def prior_precision(data: HeadData, layout: ParameterLayout, priors: FitPriors) 
         return p
     column = {n: layout.expression.start + k for k, n in enumerate(data.expression_names)}
     for name, k in column.items():
-        spread = RARE_SHAPES.get(name, priors.expression)
+        stem = name if name in SPREADS else name.removesuffix("Left").removesuffix("Right")
+        spread = SPREADS.get(stem, priors.expression)
         diagonal[k] = (1.0 if name.startswith("eyeLook") else spread) ** -2
     for name, k in column.items():
         twin = column.get(name.removesuffix("Left") + "Right")

@@ -125,6 +125,15 @@ def test_a_batch_gives_what_single_faces_give(model):
         )
 
 
+def test_double_precision_observations_are_taken(model):
+    *_, observed = random_views(model, 1, seed=6, noise_px=0.3)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    double = LandmarkObservations(**{n: v.double() for n, v in vars(observed).items()})
+    torch.testing.assert_close(
+        fitter.fit(double).params.shape, fitter.fit(observed).params.shape, atol=1e-3, rtol=1e-2
+    )
+
+
 def test_hidden_landmarks_do_not_pull(model):
     *_, observed = random_views(model, 1, seed=6, noise_px=0.3)
     fitter = LandmarkFitter(model.data, plain_noise(0.001))

@@ -29,11 +29,22 @@ def test_the_head_lies_on_the_photo(head):
     assert 0.4 < head.params.world_from_head[2, 3] < 4
 
 
-def test_a_smile_is_seen_as_one(head):
-    names = head.model.data.expression_names
+def test_a_smile_is_expression_and_not_identity(head):
+    data = head.model.data
+    names = data.expression_names
     weights = dict(zip(names, head.params.expression.tolist()))
-    assert weights["mouthSmileLeft"] + weights["mouthSmileRight"] > 0.5
+    assert weights["mouthSmileLeft"] + weights["mouthSmileRight"] > 0.35
     assert weights["eyeBlinkLeft"] < 0.4
+    embedding = data.embeddings["mediapipe478"]
+    corners = data.faces[embedding.face_index[[61, 291]]]
+    weight = embedding.barycentric[[61, 291]][..., None]
+
+    def mouth_width(vertices):
+        right, left = (vertices.numpy()[corners] * weight).sum(1)
+        return np.linalg.norm(left - right)
+
+    # Teeth show in the photo: the mouth at rest must be narrower than the smiling one.
+    assert mouth_width(head.mesh.vertices) > 1.1 * mouth_width(head.neutral.vertices)
 
 
 def test_every_kind_of_input_gives_the_same_head(head, photo, tmp_path):
@@ -91,7 +102,9 @@ def test_several_faces_are_found_one_by_one(photo):
     heads = face3d.reconstruct_all(pair, texture=128)
     assert len(heads) == 2
     second = face3d.reconstruct(pair, face=1, texture=128)
-    torch.testing.assert_close(second.params.shape, heads[1].params.shape, atol=1e-3, rtol=1e-2)
+    # Fitted in a batch and alone, a face may stop a step earlier or later.
+    moved = (second.neutral.vertices - heads[1].neutral.vertices).norm(dim=-1)
+    assert moved.max() < 0.001
 
 
 def test_what_cannot_be_done_is_said(photo, tmp_path):

@@ -71,7 +71,8 @@ def read_base(folder: Path) -> BaseMesh:
 
 def read_mirror(folder: Path) -> np.ndarray:
     """The mirror partner of each base vertex."""
-    rows = [line.split() for line in (folder / "mpfb2/mesh_metadata/hm08.mirror").open()]
+    text = (folder / "mpfb2/mesh_metadata/hm08.mirror").read_text()
+    rows = [line.split() for line in text.splitlines()]
     partner = np.arange(max(int(row[0]) for row in rows) + 1)
     for row in rows:
         partner[int(row[0])] = int(row[1])
