@@ -36,6 +36,7 @@ lint: install
 	$(BIN)/pyright
 
 bench: install
+	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/reconstruct.py
 
 clean:

@@ -87,7 +87,7 @@ class LandmarkFitter:
         self.precision = prior_precision(data, self.layout, self.priors)
 
     def fit(
-        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 1e-2
+        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 3e-2
     ) -> FitResult:
         """Fit every face of a batch.
 

@@ -76,6 +76,7 @@ class LandmarkHead:
         self._pose = torch.stack([at_landmarks(pose[..., c]) for c in self._columns], dim=2)
         joints = [data.joint_names.index(n) for n in MOVING_JOINTS]
         self._weights = at_landmarks(torch.as_tensor(data.skinning_weights)[:, joints])
+        self._corrected = torch.nonzero((self._pose != 0).any(-1).any(0).any(0)).flatten().tolist()
         moves = (self._weights > 0).any(-1) | (self._pose != 0).flatten(1).any(-1)
         self._moving = torch.nonzero(moves).squeeze(-1)
         parts = [self.identity, self.expression, self._pose.flatten(2)]
@@ -133,15 +134,17 @@ class LandmarkHead:
         turned = torch.einsum("...jab,...ljb->...lja", rotation, offset[..., some, :, :])
         # d(R p)/da = -[R p]_x J(a)
         swing = -skew_from_vector(turned) @ jacobian[..., None, :, :, :]
+        by_joint = points.new_zeros(*points.shape, len(MOVING_JOINTS), 3)
+        moved = (weight[..., None, None] * swing).transpose(-3, -2)
         # d(R)/da_k = [J(a) e_k]_x R moves the pose feature, and with it the corrective.
-        spin = skew_from_vector(jacobian.mT) @ rotation[..., None, :, :]
-        corrective = torch.einsum(
-            "lcjf,...jkf->...lcjk", self._pose[some], spin.reshape(*spin.shape[:-2], 9)
-        )
-        by_joint = points.new_zeros(*points.shape, 3, 3)
-        by_joint[..., some, :, :, :] = (weight[..., None, None] * swing).transpose(
-            -3, -2
-        ) + torch.einsum("...lab,...lbjk->...lajk", blend[..., some, :, :], corrective)
+        for joint in self._corrected:
+            spin = (
+                skew_from_vector(jacobian[..., joint, :, :].mT) @ rotation[..., joint, None, :, :]
+            )
+            basis = self._pose[some, :, joint]
+            at_rest = basis @ spin.flatten(-2).mT[..., None, :, :]
+            moved[..., joint, :] += blend[..., some, :, :] @ at_rest
+        by_joint[..., some, :, :, :] = moved
         return LandmarkPose(points=points, blend=blend, dragged=dragged, by_joint=by_joint)
 
     def by_code(

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, one-sentence errors, no partial files."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -152,6 +153,28 @@ def test_adding_a_malicious_or_foreign_file_is_refused(run, tmp_path, monkeypatc
     assert only_message(error)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "home").exists()
+
+
+def test_a_flame_file_is_checked_installed_and_used(run, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location(
+        "make_flame_file", Path(__file__).parents[1] / "model/make_flame_file.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    monkeypatch.setenv("FACE3D_ASSETS", str(tmp_path / "home"))
+    source = tmp_path / "generic_model.pkl"
+    maker.write_flame(source, maker.make_arrays(), chumpy=True)
+    code, out, _ = run("assets", "add", source)
+    assert code == 0
+    assert "flame2020 installed" in out
+    from face3d.pipeline import load_head
+
+    assert load_head("flame2020").vertex_count == 5023
+    code, _, error = run("assets", "add", tmp_path / "nothing.pkl")
+    assert code == 2
+    assert only_message(error)
 
 
 @pytest.mark.slow

@@ -1,0 +1,19 @@
+"""One photo to an animatable head in a GLB file."""
+
+import sys
+from pathlib import Path
+
+import face3d
+
+
+def main(photo: str, output: str) -> None:
+    head = face3d.reconstruct(photo)
+    print(f"landmark error {head.landmark_error_percent:.2f}% of the face")
+    weights = zip(head.model.data.expression_names, head.params.expression.tolist())
+    for name, weight in sorted(weights, key=lambda pair: -pair[1])[:5]:
+        print(f"  {name} {weight:.2f}")
+    print(head.save(Path(output)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
