@@ -9,9 +9,9 @@ import face3d
 def main(photo: str, output: str) -> None:
     head = face3d.reconstruct(photo)
     print(f"landmark error {head.landmark_error_percent:.2f}% of the face")
-    weights = zip(head.model.data.expression_names, head.params.expression.tolist())
-    for name, weight in sorted(weights, key=lambda pair: -pair[1])[:5]:
-        print(f"  {name} {weight:.2f}")
+    strongest = head.params.expression.argsort(descending=True)[:5]
+    for k in strongest:
+        print(f"  {head.model.data.expression_names[int(k)]} {head.params.expression[k]:.2f}")
     print(head.save(Path(output)))
 
 
