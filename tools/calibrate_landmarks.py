@@ -1,7 +1,7 @@
 """Place the detector's landmarks on the open head and measure how the detector errs.
 
     pip install .[build]
-    python tools/calibrate_landmarks.py [--pictures 6000] [--seed 11]
+    python tools/calibrate_landmarks.py [--pictures 5000] [--seed 11]
 
 Renders random heads, detects landmarks on them with the default detector, adds the landmark
 embeddings to flame_assets/open_head.npz and writes flame_assets/landmark_noise.npz. Takes about
@@ -37,7 +37,7 @@ def embedding_arrays(embedding: LandmarkEmbedding) -> dict[str, np.ndarray]:
 def main() -> None:
     """Observe, embed, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=6000)
+    parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--yaw-deg", type=float, default=30.0, help="standard deviation of yaw")
     parser.add_argument("--cache", type=Path, help="file to keep the observations in")

@@ -19,6 +19,12 @@ from open_head.uv import ISLAND_BOXES, into_box, skin_islands
 
 PART_ORDER = ("skin", "tongue", "left_eye", "right_eye", "upper_teeth", "lower_teeth")
 TEETH_SETBACK_DM = 0.05
+TONGUE_SHIFT_DM = np.array([0.0, -0.03, -0.07])
+"""MakeHuman's tongue fills its mouth; ours lies behind the lower teeth."""
+
+TEETH_HEIGHT_DM = {"upper": 0.19, "lower": 0.17}
+"""Crown and gum together."""
+
 SIDES = {"left": "l", "right": "r"}
 
 
@@ -92,10 +98,16 @@ def make_layout(base: BaseMesh, mirror: np.ndarray) -> Layout:
     for name in ("upper", "lower"):
         points = base.vertices[base.groups[f"helper-{name}-teeth"]]
         size = np.ptp(points, axis=0)
+        # MakeHuman's rows of teeth are tilted, so their extent is no tooth's height; the front
+        # teeth say where the edges are.
+        front_teeth = points[points[:, 2] > points[:, 2].max() - 0.12]
         arch = make_arch(
-            half_width=size[0] / 2 - 0.03, depth=size[2], height=size[1], upper=name == "upper"
+            half_width=size[0] / 2 - 0.03,
+            depth=size[2],
+            height=TEETH_HEIGHT_DM[name],
+            upper=name == "upper",
         )
-        edge = points[:, 1].min() if name == "upper" else points[:, 1].max()
+        edge = front_teeth[:, 1].min() if name == "upper" else front_teeth[:, 1].max()
         # MakeHuman's teeth touch the wall of its mouth; ours stand a little behind it.
         front = points[:, 2].max() - TEETH_SETBACK_DM
         moved = arch.vertices + np.array([0.0, edge, front - arch.vertices[:, 2].max()])
@@ -166,7 +178,7 @@ def build_heads(base: BaseMesh, layout: Layout, heads: np.ndarray) -> np.ndarray
         (n, v, 3) dm.
     """
     parts = [heads[:, kept(layout, layout.base_of_skin)]]
-    parts.append(heads[:, kept(layout, layout.base_of_tongue)])
+    parts.append(heads[:, kept(layout, layout.base_of_tongue)] + TONGUE_SHIFT_DM)
     for side in SIDES.values():
         centre, radius = fit_sphere(heads[:, kept(layout, base.groups[f"helper-{side}-eye"])])
         directions = np.stack([eye_directions(r) for r in radius])
