@@ -117,6 +117,7 @@ def _likeness(rgb: Tensor, colour: Tensor) -> Tensor:
     return torch.exp(-0.5 * (hue + shade))
 
 
+@one_thread()
 def photo_texture(
     data: HeadData,
     photo: UInt8[np.ndarray, "h w 3"],
@@ -141,17 +142,6 @@ def photo_texture(
     Returns:
         sRGB colours in [0, 1].
     """
-    with one_thread():
-        return _photo_texture(data, photo, mesh, camera, size)
-
-
-def _photo_texture(
-    data: HeadData,
-    photo: UInt8[np.ndarray, "h w 3"],
-    mesh: HeadMesh,
-    camera: Camera,
-    size: int,
-) -> Float[Tensor, "3 size size"]:
     baked = bake_photo(photo, mesh, camera, size=size)
     guide = texel_guide(data, size)
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
