@@ -3,9 +3,24 @@
 Batched over free leading axes, differentiable everywhere including zero, float32 and float64.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+# Taylor coefficients in the squared angle, constant first: exact to double precision below 1e-2.
+_SINE_SERIES = [(-1) ** k / math.factorial(2 * k + 1) for k in range(5)]
+_COSINE_SERIES = [(-1) ** k / math.factorial(2 * k + 2) for k in range(5)]
+_THIRD_SERIES = [(-1) ** k / math.factorial(2 * k + 3) for k in range(5)]
+
+
+def _horner(x: Tensor, coefficients: list[float]) -> Tensor:
+    """The polynomial with these coefficients, constant first."""
+    value = x * coefficients[-1]
+    for c in reversed(coefficients[1:-1]):
+        value = (value + c) * x
+    return value + coefficients[0]
 
 
 def skew_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -34,14 +49,8 @@ def _sine_and_cosine_terms(
     """``sin a / a`` and ``(1 - cos a) / a^2`` from ``a^2``."""
     small, safe = _small_and_safe(squared)
     angle, s = safe.sqrt(), squared
-    sine = torch.where(
-        small, 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72))), angle.sin() / angle
-    )
-    cosine = torch.where(
-        small,
-        0.5 * (1 - s / 12 * (1 - s / 30 * (1 - s / 56 * (1 - s / 90)))),
-        (1 - angle.cos()) / safe,
-    )
+    sine = torch.where(small, _horner(s, _SINE_SERIES), angle.sin() / angle)
+    cosine = torch.where(small, _horner(s, _COSINE_SERIES), (1 - angle.cos()) / safe)
     return sine, cosine
 
 
@@ -49,11 +58,7 @@ def _third_term(squared: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """``(a - sin a) / a^3`` from ``a^2``."""
     small, safe = _small_and_safe(squared)
     angle, s = safe.sqrt(), squared
-    return torch.where(
-        small,
-        (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110)))) / 6,
-        (angle - angle.sin()) / (safe * angle),
-    )
+    return torch.where(small, _horner(s, _THIRD_SERIES), (angle - angle.sin()) / (safe * angle))
 
 
 def matrix_from_axis_angle(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

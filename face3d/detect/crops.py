@@ -64,14 +64,18 @@ def square_from_landmarks(landmarks: Float[np.ndarray, "478 xyz"]) -> Square:
 
 
 class Patch:
-    """The surroundings of a square, ready to be cropped several times.
+    """The surroundings of a square, ready to be looked at several times.
 
-    Beyond the picture its border is repeated, as MediaPipe does it. A patch that is much finer
-    than the crops is reduced first by averaging, because the crops only interpolate.
+    Beyond the picture its border is repeated, as MediaPipe does it. A patch much finer than a
+    network's input is reduced by averaging first, because what follows only interpolates.
+
+    Args:
+        rgb: The picture.
+        square: Squares moved a little from this one will be looked at.
+        size_px: Side of the network's input.
     """
 
     def __init__(self, rgb: UInt8[np.ndarray, "h w 3"], square: Square, *, size_px: int) -> None:
-        self.size_px = size_px
         # A rotated square reaches sqrt(2) of half its side; the rest is room for moving it.
         reach = 0.85 * square.side + 2
         low = np.floor([square.x - reach, square.y - reach]).astype(int)
@@ -83,24 +87,40 @@ class Patch:
         if before.any() or after.any():
             margins = ((before[1], after[1]), (before[0], after[0]), (0, 0))
             pixels = np.pad(pixels, margins, mode="edge")
-        self._image = Image.fromarray(np.ascontiguousarray(pixels))
         self._origin = (inside_low - before).astype(float)
         self._reduction = max(1, int(square.side / size_px))
         if self._reduction > 1:
-            self._image = self._image.reduce(self._reduction)
+            pixels = np.array(Image.fromarray(pixels).reduce(self._reduction))
+        self.pixels = np.ascontiguousarray(pixels)
+        self.mirrored_pixels = np.ascontiguousarray(pixels[:, ::-1])
 
-    def crop(self, square: Square) -> UInt8[np.ndarray, "s s 3"]:
-        """Cut a square that lies within the patch."""
-        matrix = square.picture_from_crop(self.size_px)
-        matrix[:, 2] -= self._origin
-        matrix /= self._reduction
-        size = (self.size_px, self.size_px)
-        coefficients = tuple(float(value) for value in matrix.ravel())
-        return np.array(
-            self._image.transform(
-                size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-            )
+    def square_in_patch(self, square: Square, *, mirrored: bool = False) -> Square:
+        """A square of the picture as one of ``pixels``, or of ``mirrored_pixels``."""
+        x, y = (np.array([square.x, square.y]) - self._origin) / self._reduction
+        return Square(
+            x=float(self.pixels.shape[1] - x if mirrored else x),
+            y=float(y),
+            side=square.side / self._reduction,
+            angle_rad=-square.angle_rad if mirrored else square.angle_rad,
         )
+
+    def landmarks_in_picture(
+        self, landmarks: Float[np.ndarray, "landmark 3"]
+    ) -> Float[np.ndarray, "landmark 3"]:
+        """Bring points of ``pixels`` to the picture; z, which is scaled like x, grows with them."""
+        return landmarks * self._reduction + [*self._origin, 0.0]
+
+
+def crop(
+    pixels: UInt8[np.ndarray, "h w 3"], square: Square, *, size_px: int
+) -> UInt8[np.ndarray, "s s 3"]:
+    """Cut a square out of a picture by bilinear interpolation."""
+    coefficients = tuple(float(value) for value in square.picture_from_crop(size_px).ravel())
+    return np.array(
+        Image.fromarray(pixels).transform(
+            (size_px, size_px), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+        )
+    )
 
 
 def landmarks_from_crop(

@@ -39,16 +39,16 @@ class MediapipeMesh:
     Use one per thread: its graphs keep state while they run.
     """
 
-    crop_px = 192  # the network's own input, so that MediaPipe does not interpolate again
+    crop_px = 192
     crop_margin = FACE_MARGIN
     reaches: tuple[Reach, ...] = ("near", "far")
 
     def __init__(self) -> None:
         with quiet_stderr():
-            self._detectors, self._mesh, self._whole_crop = _load_graphs()
+            self._detectors, self._mesh, self._rect = _load_graphs()
             # The graphs start with their first picture, and so does the rest of their chatter.
             blank = np.zeros((self.crop_px, self.crop_px, 3), dtype=np.uint8)
-            self.mesh(blank)
+            self.mesh(blank, Square(x=96.0, y=96.0, side=192.0))
             for reach in self.reaches:
                 self.propose(blank, reach)
 
@@ -61,19 +61,31 @@ class MediapipeMesh:
         found = self._detectors[reach].process(rgb).detections or ()
         return [_proposal(detection, rgb.shape[1], rgb.shape[0]) for detection in found]
 
-    def mesh(self, crop: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "478 3"] | None:
-        """Landmarks of the face that fills the crop, in its px, or none if it shows no face."""
-        landmarks = self._mesh.process({"image": crop, "roi": self._whole_crop}).landmarks
+    def mesh(
+        self, pixels: UInt8[np.ndarray, "h w 3"], square: Square
+    ) -> Float[np.ndarray, "478 3"] | None:
+        """Landmarks of the face that fills a square of a picture, in the picture's px, or none."""
+        height, width = pixels.shape[:2]
+        roi = self._rect(
+            x_center=square.x / width,
+            y_center=square.y / height,
+            width=square.side / width,
+            height=square.side / height,
+            rotation=square.angle_rad,
+        )
+        landmarks = self._mesh.process({"image": pixels, "roi": roi}).landmarks
         if landmarks is None:
             return None
-        # MediaPipe divides all three coordinates by the crop's width; its x counts from the
-        # picture's edge, so pixel centres are at half integers as everywhere in face3d.
+        # MediaPipe's x counts from the picture's edge; z is divided by the width, too.
         points = [(point.x, point.y, point.z) for point in landmarks.landmark]
-        return np.array(points) * crop.shape[1]
+        # It cuts its input out as if pixel centres were at integers, in the picture and in the
+        # input alike, which moves what the network sees by half a pixel of each.
+        cut = square.picture_from_crop(self.crop_px)[:, :2] @ np.full(2, 0.5)
+        return np.array(points) * [width, height, width] + [0.5 - cut[0], 0.5 - cut[1], 0.0]
 
 
 def _load_graphs() -> tuple[dict[Reach, Any], Any, Any]:
-    """The detectors by their reach, the mesh graph and the region that means a whole crop.
+    """The detectors by their reach, the mesh graph and the class of its regions of interest.
 
     Raises:
         MissingDependencyError: MediaPipe is missing, or is of the series without these models.
@@ -102,10 +114,7 @@ def _load_graphs() -> tuple[dict[Reach, Any], Any, Any]:
     detectors: dict[Reach, Any] = {"near": detector(0), "far": detector(1)}
     config = text_format.Parse(_MESH_GRAPH, calculator_pb2.CalculatorGraphConfig())
     mesh = SolutionBase(graph_config=config, side_inputs={"with_attention": True})
-    whole_crop = rect_pb2.NormalizedRect(
-        x_center=0.5, y_center=0.5, width=1.0, height=1.0, rotation=0.0
-    )
-    return detectors, mesh, whole_crop
+    return detectors, mesh, rect_pb2.NormalizedRect
 
 
 def _proposal(detection: Any, width: int, height: int) -> Proposal:

@@ -7,13 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from face3d.detect.crops import (
-    FACE_MARGIN,
-    Patch,
-    Square,
-    landmarks_from_crop,
-    square_from_landmarks,
-)
+from face3d.detect.crops import FACE_MARGIN, Patch, Square, square_from_landmarks
 from face3d.detect.mirror import mirrored_indices
 
 MIN_FACE_PX = 12
@@ -40,13 +34,15 @@ _MAX_ROUNDS = 3
 
 @runtime_checkable
 class MeshModel(Protocol):
-    """What a back end offers for one crop."""
+    """What a back end offers for one face."""
 
-    crop_px: int  # side of the crops it wants
-    crop_margin: float  # side of the crops over that of the face in it
+    crop_px: int  # side of its input
+    crop_margin: float  # side of its input over that of the face in it
 
-    def mesh(self, crop: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "478 3"] | None:
-        """Landmarks of the face that fills the crop, in its px, or none if it shows no face."""
+    def mesh(
+        self, pixels: UInt8[np.ndarray, "h w 3"], square: Square
+    ) -> Float[np.ndarray, "478 3"] | None:
+        """Landmarks of the face that fills a square of a picture, in the picture's px, or none."""
         ...
 
 
@@ -136,13 +132,13 @@ def _mesh_views(
     seen: list[Float[np.ndarray, "478 3"]] = []
     for right, down, turn_rad, grow, mirrored in views:
         view = wide.moved(right=right, down=down, turn_rad=turn_rad, grow=grow)
-        crop = patch.crop(view)
-        landmarks = model.mesh(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop)
+        pixels = patch.mirrored_pixels if mirrored else patch.pixels
+        landmarks = model.mesh(pixels, patch.square_in_patch(view, mirrored=mirrored))
         if landmarks is None:
             continue
         if mirrored:
-            landmarks = landmarks[mirrored_indices()] * [-1, 1, 1] + [model.crop_px, 0, 0]
-        seen.append(landmarks_from_crop(view, model.crop_px, landmarks))
+            landmarks = landmarks[mirrored_indices()] * [-1, 1, 1] + [pixels.shape[1], 0, 0]
+        seen.append(patch.landmarks_in_picture(landmarks))
     return seen
 
 

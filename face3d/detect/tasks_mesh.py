@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from face3d.core import AssetError, Detection, Frame, MissingDependencyError
-from face3d.detect.crops import square_from_landmarks
+from face3d.detect.crops import Square, crop, landmarks_from_crop, square_from_landmarks
 from face3d.detect.ladder import Reach, find_faces
 from face3d.detect.quiet import quiet_stderr
 from face3d.detect.refine import Proposal
@@ -52,9 +52,13 @@ class TasksMesh:
             for landmarks in self._faces(self._many, rgb)
         ]
 
-    def mesh(self, crop: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "478 3"] | None:
-        """Landmarks of the face that fills the crop, in its px, or none if it shows no face."""
-        return next(iter(self._faces(self._one, crop)), None)
+    def mesh(
+        self, pixels: UInt8[np.ndarray, "h w 3"], square: Square
+    ) -> Float[np.ndarray, "478 3"] | None:
+        """Landmarks of the face that fills a square of a picture, in the picture's px, or none."""
+        # The task takes no region that is turned, so the square is cut out for it.
+        faces = self._faces(self._one, crop(pixels, square, size_px=self.crop_px))
+        return landmarks_from_crop(square, self.crop_px, faces[0]) if faces else None
 
     def _faces(
         self, landmarker: Any, rgb: UInt8[np.ndarray, "h w 3"]

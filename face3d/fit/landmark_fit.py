@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from face3d.core.errors import InputError
-from face3d.core.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from face3d.core.threads import one_thread
 from face3d.core.transforms import rigid_from_parts
 from face3d.core.types import Camera, FitResult, HeadParams
@@ -184,12 +183,15 @@ class LandmarkFitter:
         v, at = state.vector, self.layout
         batch = observed.points_px.shape[:-2]
         everything = self._problem(observed, self.head)
-        everything.set_noise(state)
+        noise = everything.set_noise(state)
+        whitened = everything.whitened(state)
         counted = (everything.observed.visibility > 0.5).float()
-        error = (everything.observed.points_px - everything.expected(state)).norm(dim=-1)
+        error = (whitened * noise.spread_px).norm(dim=-1)
         mean_error = (error * counted).sum(-1) / counted.sum(-1).clamp(min=1)
         variance = torch.cholesky_inverse(torch.linalg.cholesky_ex(found.hessian)[0])
         deviation = variance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
+
+        energies = everything.energies(state, whitened)
 
         def shaped(value: Tensor) -> Tensor:
             return value.reshape((*batch, *value.shape[1:])).float()
@@ -198,8 +200,9 @@ class LandmarkFitter:
             return shaped(torch.stack([value[:, at.left_eye], value[:, at.right_eye]], dim=1))
 
         focal = shaped(v[:, at.log_focal].exp())
-        # Renormalise: products of many rotations drift off the group.
-        rotation = matrix_from_axis_angle(axis_angle_from_matrix(state.rotation))
+        # Products of many rotations drift off the group; this is Newton's step back to it.
+        drifted = state.rotation
+        rotation = 0.5 * (3 * drifted - drifted @ drifted.mT @ drifted)
         pose = rigid_from_parts(rotation, everything.translation(state))
         return FitResult(
             params=HeadParams(
@@ -219,7 +222,7 @@ class LandmarkFitter:
                 height=int(observed.height_px.reshape(-1)[0]),
                 camera_from_world=shaped(torch.eye(4).repeat(len(v), 1, 1)),
             ),
-            energies={name: shaped(e) for name, e in everything.energies(state).items()},
+            energies={name: shaped(e) for name, e in energies.items()},
             landmark_error_px=shaped(mean_error),
             converged=found.converged.reshape(batch),
             iterations=found.iterations.reshape(batch),

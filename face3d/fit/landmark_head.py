@@ -22,7 +22,7 @@ class LandmarkPose:
     points: Float[Tensor, "*batch landmark 3"]
     blend: Float[Tensor, "*batch landmark 3 3"]  # d(point)/d(rest point)
     dragged: Float[Tensor, "*batch joint 3 identity"]  # motion of the joints' places, turned
-    by_joint: Float[Tensor, "*batch landmark 3 joint 3"]  # axis-angle of MOVING_JOINTS
+    by_joint: Float[Tensor, "*batch moving 3 angle"]  # three angles for each of MOVING_JOINTS
 
 
 class LandmarkHead:
@@ -132,20 +132,30 @@ class LandmarkHead:
         some, weight = self._moving, self._weights[self._moving]
         jacobian = left_jacobian(joints)
         turned = torch.einsum("...jab,...ljb->...lja", rotation, offset[..., some, :, :])
-        # d(R p)/da = -[R p]_x J(a)
-        swing = -skew_from_vector(turned) @ jacobian[..., None, :, :, :]
-        by_joint = points.new_zeros(*points.shape, len(MOVING_JOINTS), 3)
-        moved = (weight[..., None, None] * swing).transpose(-3, -2)
+        # d(R p)/da_k = (J(a) e_k) x (R p), for the columns of the Jacobian.
+        axes = jacobian.mT[..., None, :, :, :]
+        swing = torch.linalg.cross(axes, turned[..., None, :])
+        by_joint = weight[..., None, None] * swing
         # d(R)/da_k = [J(a) e_k]_x R moves the pose feature, and with it the corrective.
         for joint in self._corrected:
             spin = (
                 skew_from_vector(jacobian[..., joint, :, :].mT) @ rotation[..., joint, None, :, :]
             )
-            basis = self._pose[some, :, joint]
-            at_rest = basis @ spin.flatten(-2).mT[..., None, :, :]
-            moved[..., joint, :] += blend[..., some, :, :] @ at_rest
-        by_joint[..., some, :, :, :] = moved
-        return LandmarkPose(points=points, blend=blend, dragged=dragged, by_joint=by_joint)
+            at_rest = torch.einsum(
+                "lcq,...kq->...lkc", self._pose[some, :, joint], spin.flatten(-2)
+            )
+            by_joint[..., joint, :, :] += at_rest @ blend[..., some, :, :].mT
+        return LandmarkPose(
+            points=points, blend=blend, dragged=dragged, by_joint=by_joint.flatten(-3, -2).mT
+        )
+
+    def by_joints(
+        self, pose: LandmarkPose, rows: Float[Tensor, "*batch landmark row 3"]
+    ) -> Float[Tensor, "*batch landmark row angle"]:
+        """Derivatives of ``rows @ point`` by the axis-angles of MOVING_JOINTS, in this order."""
+        out = rows.new_zeros(*rows.shape[:-1], pose.by_joint.shape[-1])
+        out[..., self._moving, :, :] = rows[..., self._moving, :, :] @ pose.by_joint
+        return out
 
     def by_code(
         self, pose: LandmarkPose, rows: Float[Tensor, "*batch landmark row 3"]
@@ -157,10 +167,9 @@ class LandmarkHead:
         for axis in (1, 2):
             out.addcmul_(turned[..., axis, None], self._code[:, None, axis])
         # Joints follow identity; what hangs on a turned joint is dragged along.
-        some, weight = self._moving, self._weights[self._moving]
-        drag = torch.einsum("lj,...jai->...lai", weight, pose.dragged)
+        weighted = self._weights[:, None, :, None] * rows[..., None, :]
         identity = pose.dragged.shape[-1]
-        out[..., some, :, :identity] -= rows[..., some, :, :] @ drag
+        out[..., :identity] -= weighted.flatten(-2) @ pose.dragged.flatten(-3, -2)[..., None, :, :]
         return out
 
 

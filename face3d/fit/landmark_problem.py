@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from face3d.core.rotations import matrix_from_axis_angle, skew_from_vector
+from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.transforms import rigid_from_parts
 from face3d.fit.landmark_head import LandmarkHead
 from face3d.fit.landmark_noise import REFERENCE_M, LandmarkNoise, NoiseAtPose, view_angles
@@ -69,6 +69,8 @@ class LandmarkProblem:
         self.head, self.noise_model, self.priors = head, noise, priors
         self.precision, self.at, self.bounded = precision, layout, bounded
         self.observed = observed
+        behind = range(layout.expression.stop, layout.count)
+        self.others = torch.tensor([*range(layout.expression.start), *behind])
         known = torch.isfinite(observed.focal_px)
         guess = priors.focal_ratio * observed.longer_side_px
         self.log_focal_mean = torch.where(known, observed.focal_px, guess).log()
@@ -98,11 +100,12 @@ class LandmarkProblem:
         depth = state.vector[:, self.at.log_focal].exp() * metres_per_px
         return torch.stack([u * metres_per_px, v * metres_per_px, depth], dim=-1)
 
-    def set_noise(self, state: FitState) -> None:
+    def set_noise(self, state: FitState) -> NoiseAtPose:
         """Look the detector's noise up for the heads' present poses and sizes."""
         pose = rigid_from_parts(state.rotation, self.translation(state))
         scale = state.vector[:, self.at.place.stop - 1].exp() * REFERENCE_M
         self.noise = self.noise_model.at_pose(view_angles(pose), scale).pick(self.head.indices)
+        return self.noise
 
     def _joints(self, vector: Tensor) -> Tensor:
         parts = [vector[:, s] for s in (self.at.jaw, self.at.left_eye, self.at.right_eye)]
@@ -120,10 +123,12 @@ class LandmarkProblem:
         expected = pixels + self.observed.centre_px[:, None] + self.noise.bias_px
         return (self.observed.points_px - expected) / self.noise.spread_px
 
-    def expected(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
-        """Where the detector should see the head's landmarks, px: their projection and its bias."""
-        assert self.noise is not None
-        return self._pixels(state) + self.observed.centre_px[:, None] + self.noise.bias_px
+    def whitened(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
+        """What is observed less what the detector should see, over the detector's spread.
+
+        It should see the head's landmarks at their projection plus its bias.
+        """
+        return self._whitened(self._pixels(state))
 
     def _pixels(self, state: FitState) -> Float[Tensor, "batch landmark 2"]:
         """The head's own landmarks, px from the principal point."""
@@ -131,9 +136,9 @@ class LandmarkProblem:
         points = self.head.points(v[:, self.at.identity], v[:, self.at.expression], self._joints(v))
         return self._project(state, points)[1]
 
-    def energies(self, state: FitState) -> dict[str, Tensor]:
-        """Terms of the negative log posterior, (b,) each."""
-        squared = (self._whitened(self._pixels(state)) ** 2).sum(-1)
+    def energies(self, state: FitState, whitened: Tensor) -> dict[str, Tensor]:
+        """Terms of the negative log posterior, (b,) each, from the whitened residuals."""
+        squared = (whitened**2).sum(-1)
         landmark = 0.5 * (STUDENT_DEGREES + 2) * torch.log1p(squared / STUDENT_DEGREES)
         v, p = state.vector, self.priors
 
@@ -159,7 +164,7 @@ class LandmarkProblem:
 
     def cost(self, state: FitState) -> Float[Tensor, "batch"]:
         """The negative log posterior: the sum of the energies, without telling them apart."""
-        squared = (self._whitened(self._pixels(state)) ** 2).sum(-1)
+        squared = (self.whitened(state) ** 2).sum(-1)
         landmark = torch.log1p(squared / STUDENT_DEGREES) * self.observed.visibility
         x = state.vector.double()
         focal = (x[:, self.at.log_focal] - self.log_focal_mean) / self.log_focal_sd
@@ -167,44 +172,48 @@ class LandmarkProblem:
         prior = ((x @ self.precision) * x).sum(-1) + focal**2 + distance**2
         return 0.5 * ((STUDENT_DEGREES + 2) * landmark.sum(-1) + prior)
 
-    def jacobian(self, state: FitState) -> tuple[Tensor, Tensor]:
-        """Whitened residuals (b, l, 2) and derivatives of the whitened prediction (b, l, 2, p)."""
+    def weighted_jacobian(self, state: FitState) -> tuple[Tensor, Tensor]:
+        """Whitened residuals (b, l, 2) and derivatives of the whitened prediction (b, l, 2, p).
+
+        Both are multiplied by the root of the weight that Student-t noise has as weighted least
+        squares (Lange et al., 1989).
+        """
         assert self.noise is not None
         v, at = state.vector, self.at
         pose = self.head.pose(v[:, at.identity], v[:, at.expression], self._joints(v))
         camera, pixels = self._project(state, pose.points)
         translation = self.translation(state)
+        residual = self._whitened(pixels)
+        squared = (residual**2).sum(-1)
+        weight = self.observed.visibility * (STUDENT_DEGREES + 2) / (STUDENT_DEGREES + squared)
+        root = weight.sqrt()[..., None]
+        per_px = root / self.noise.spread_px
         scale = v[:, at.log_focal].exp()[:, None] / camera[..., 2].clamp(min=0.02)
         # d(f x / z) = f / z (dx - x / z dz)
         rows = camera.new_zeros(*camera.shape[:2], 2, 3)
         rows[..., 0, 0] = rows[..., 1, 1] = scale
         rows[..., 2] = -pixels / camera[..., 2:].clamp(min=0.02)
-        rows = rows / self.noise.spread_px[..., None]
-        of_head = rows @ state.rotation[:, None]
-        out = camera.new_zeros(*camera.shape[:2], 2, at.count)
+        rows = rows * per_px[..., None]
+        of_head = (rows.flatten(1, 2) @ state.rotation).view_as(rows)
+        out = camera.new_empty(*camera.shape[:2], 2, at.count)
         out[..., at.identity.start : at.expression.stop] = self.head.by_code(pose, of_head)
-        joints = of_head[..., None, :, :] @ pose.by_joint.transpose(-3, -2)
-        for k, part in enumerate((at.jaw, at.left_eye, at.right_eye)):
-            out[..., part] = joints[..., k, :, :]
-        out[..., at.rotation] = -rows @ skew_from_vector(camera - translation[:, None])
+        out[..., at.jaw.start : at.right_eye.stop] = self.head.by_joints(pose, of_head)
+        # r . (a x p) = a . (p x r)
+        arm = (camera - translation[:, None])[..., None, :]
+        out[..., at.rotation] = torch.linalg.cross(arm, rows)
         metres_per_px = (-v[:, at.place.stop - 1]).exp()[:, None, None]
         out[..., at.place.start : at.place.start + 2] = rows[..., :2] * metres_per_px[..., None]
-        out[..., at.place.stop - 1] = -(rows @ translation[:, None, :, None]).squeeze(-1)
-        out[..., at.log_focal] = pixels / self.noise.spread_px
-        out[..., at.log_focal] += rows[..., 2] * translation[:, None, 2:]
-        return self._whitened(pixels), out
+        out[..., at.place.stop - 1] = -(rows.flatten(1, 2) @ translation[..., None]).view_as(pixels)
+        out[..., at.log_focal] = pixels * per_px + rows[..., 2] * translation[:, None, 2:]
+        return residual * root, out
 
     def normal_equations(self, state: FitState) -> tuple[Tensor, Tensor]:
         """Gauss-Newton Hessian (b, p, p) and gradient (b, p) of the negative log posterior."""
-        residual, jacobian = self.jacobian(state)
-        squared = (residual**2).sum(-1)
-        # Student-t noise as weighted least squares (Lange et al., 1989).
-        weight = self.observed.visibility * (STUDENT_DEGREES + 2) / (STUDENT_DEGREES + squared)
-        root = weight.sqrt()[..., None]
-        flat = (jacobian * root[..., None]).flatten(1, 2)
+        residual, jacobian = self.weighted_jacobian(state)
+        flat = jacobian.flatten(1, 2)
         # Summed in the observations' precision, solved in double: the prior's part is exact.
         hessian = (flat.mT @ flat).double() + self.precision
-        gradient = -(flat.mT @ (residual * root).flatten(1)[..., None]).squeeze(-1).double()
+        gradient = -(flat.mT @ residual.flatten(1)[..., None]).squeeze(-1).double()
         gradient = gradient + state.vector.double() @ self.precision
         focal, scale = self.at.log_focal, self.at.place.stop - 1
         trust = self.log_focal_sd**-2
@@ -224,35 +233,26 @@ class LandmarkProblem:
         """A damped Newton step that stays within the bounds of the weights.
 
         Hessian, gradient and damping are in double precision, the step in the state's.
-
-        Weights that the free step would carry over a bound are put on it and the others are
-        solved for anew, until none crosses: an active-set method on the quadratic model.
         """
-        diagonal = hessian.diagonal(dim1=-2, dim2=-1)
-        damped = hessian + torch.diag_embed(diagonal * damping[:, None])
-        held = torch.zeros_like(gradient, dtype=torch.bool)
-        fixed = torch.zeros_like(gradient)
-        part = self.at.expression
+        damped = hessian.clone()
+        damped.diagonal(dim1=-2, dim2=-1).mul_(1 + damping[:, None])
+        if not self.bounded:
+            factor, _ = torch.linalg.cholesky_ex(damped)
+            step = torch.cholesky_solve(-gradient[..., None], factor).squeeze(-1)
+            return step.to(state.vector.dtype)
+        part, others = self.at.expression, self.others
+        # The unbounded parameters are eliminated once, so that only the weights are iterated on.
+        coupling = damped[:, others][..., part]
+        factor, _ = torch.linalg.cholesky_ex(damped[:, others][..., others])
+        sides = torch.cat([coupling, gradient[:, others, None]], dim=-1)
+        solved = torch.cholesky_solve(sides, factor)
+        reduced = torch.cat([damped[:, part, part], gradient[:, part, None]], dim=-1)
+        reduced = reduced - coupling.mT @ solved
         weights = state.vector[:, part].double()
-        if self.bounded:
-            slope = gradient[:, part]
-            held[:, part] = ((weights <= 0) & (slope > 0)) | ((weights >= 1) & (slope < 0))
-        step = fixed
-        for _ in range(ACTIVE_SET_ROUNDS):
-            free = ~held
-            target = gradient + (damped @ fixed[..., None]).squeeze(-1)
-            system = torch.where(free[:, :, None] & free[:, None, :], damped, 0.0)
-            factor, _ = torch.linalg.cholesky_ex(system + torch.diag_embed(held.double()))
-            right = torch.where(free, target, 0.0)
-            step = fixed - torch.cholesky_solve(right[..., None], factor).squeeze(-1)
-            if not self.bounded:
-                break
-            reached = weights + step[:, part]
-            crossing = ((reached < -1e-9) | (reached > 1 + 1e-9)) & free[:, part]
-            if not bool(crossing.any()):
-                break
-            held[:, part] |= crossing
-            fixed[:, part] = torch.where(crossing, reached.clamp(0, 1) - weights, fixed[:, part])
+        by_weights = _bounded_step(reduced[..., :-1], reduced[..., -1], weights, gradient[:, part])
+        step = torch.empty_like(gradient)
+        step[:, part] = by_weights
+        step[:, others] = -solved[..., -1] - (solved[..., :-1] @ by_weights[..., None]).squeeze(-1)
         return step.to(state.vector.dtype)
 
     def move(self, state: FitState, step: Tensor) -> FitState:
@@ -263,3 +263,34 @@ class LandmarkProblem:
             vector[:, self.at.expression] = vector[:, self.at.expression].clamp(0, 1)
         turn = matrix_from_axis_angle(step[:, self.at.rotation])
         return FitState(vector=vector, rotation=turn @ state.rotation)
+
+
+def _bounded_step(
+    hessian: Float[Tensor, "batch weight weight"],
+    gradient: Float[Tensor, "batch weight"],
+    weights: Float[Tensor, "batch weight"],
+    slope: Float[Tensor, "batch weight"],
+) -> Float[Tensor, "batch weight"]:
+    """The minimum of a quadratic model over steps that keep the weights in [0, 1], nearly.
+
+    Weights on a bound whose ``slope`` presses them against it are held. Those that the free step
+    would carry over a bound are put on it and the others are solved for anew, until none crosses.
+    """
+    held = ((weights <= 0) & (slope > 0)) | ((weights >= 1) & (slope < 0))
+    fixed = torch.zeros_like(gradient)
+    step = fixed
+    for _ in range(ACTIVE_SET_ROUNDS):
+        free = ~held
+        target = gradient + (hessian @ fixed[..., None]).squeeze(-1)
+        system = torch.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
+        system.diagonal(dim1=-2, dim2=-1).add_(held)
+        factor, _ = torch.linalg.cholesky_ex(system)
+        right = torch.where(free, target, 0.0)
+        step = fixed - torch.cholesky_solve(right[..., None], factor).squeeze(-1)
+        reached = weights + step
+        crossing = ((reached < -1e-9) | (reached > 1 + 1e-9)) & free
+        if not bool(crossing.any()):
+            break
+        held |= crossing
+        fixed = torch.where(crossing, reached.clamp(0, 1) - weights, fixed)
+    return step

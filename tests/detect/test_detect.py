@@ -17,7 +17,7 @@ from face3d.core import (
 )
 from face3d.core.landmarks import CHIN, EYE_OUTER_LEFT, EYE_OUTER_RIGHT, LEFT_IRIS, RIGHT_IRIS
 from face3d.detect import choose_faces, load_detector
-from face3d.detect.crops import Patch, Square, landmarks_from_crop, square_from_landmarks
+from face3d.detect.crops import Patch, Square, crop, landmarks_from_crop, square_from_landmarks
 from face3d.detect.ladder import find_faces
 from face3d.detect.mirror import mirrored_indices
 from face3d.detect.quiet import quiet_stderr
@@ -309,12 +309,13 @@ def test_crop_shows_what_its_coordinates_say(angle_rad, side):
     y, x = np.mgrid[0:1000, 0:1000] + 0.5
     rgb = np.stack([x / 4, y / 4, 0 * x], -1).astype(np.uint8)
     square = Square(x=480.0, y=530.0, side=side, angle_rad=angle_rad)
-    crop = Patch(rgb, square, size_px=50).crop(square).astype(float)
+    patch = Patch(rgb, square, size_px=50)
+    shown = crop(patch.pixels, patch.square_in_patch(square), size_px=50).astype(float)
     rows, columns = np.mgrid[0:50, 0:50] + 0.5
     points = np.stack([columns, rows, 0 * rows], -1).reshape(-1, 3)
     expected = landmarks_from_crop(square, 50, points)[:, :2].reshape(50, 50, 2) / 4
     away_from_border = ((expected > 5) & (expected < 245)).all(-1)
-    error = (crop[:, :, :2] - expected)[away_from_border]
+    error = (shown[:, :, :2] - expected)[away_from_border]
     # The ramp is rounded down when it is made and when Pillow interpolates: two steps at most.
     # A crop that is off by half of its pixels would show errors of both signs.
     assert error.min() >= -2.01
@@ -324,13 +325,28 @@ def test_crop_shows_what_its_coordinates_say(angle_rad, side):
 def test_patch_repeats_the_border():
     rgb = np.full((40, 60, 3), 77, np.uint8)
     square = Square(x=-10.0, y=38.0, side=90.0, angle_rad=0.3)
-    assert (Patch(rgb, square, size_px=64).crop(square) == 77).all()
     far = Square(x=500.0, y=-900.0, side=30.0)
-    assert (Patch(rgb, far, size_px=64).crop(far) == 77).all()
+    for place in (square, far):
+        patch = Patch(rgb, place, size_px=64)
+        assert (crop(patch.pixels, patch.square_in_patch(place), size_px=64) == 77).all()
+
+
+@pytest.mark.parametrize("side", [60.0, 200.0])  # the second is reduced
+def test_patch_mirrors_squares_and_brings_landmarks_back(side):
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 255, (400, 500, 3), np.uint8)
+    square = Square(x=240.0, y=210.0, side=side, angle_rad=0.4)
+    patch = Patch(rgb, square, size_px=64)
+    mirrored = patch.square_in_patch(square, mirrored=True)
+    plain = crop(patch.pixels, patch.square_in_patch(square), size_px=64)
+    np.testing.assert_array_equal(crop(patch.mirrored_pixels, mirrored, size_px=64)[:, ::-1], plain)
+    placed = patch.square_in_patch(square)
+    centre = patch.landmarks_in_picture(np.array([[placed.x, placed.y, placed.side]]))
+    np.testing.assert_allclose(centre, [[square.x, square.y, square.side]])
 
 
 class FakeModel:
-    """Sees a face of fixed layout wherever it is told, with a chosen disagreement."""
+    """Sees a face of fixed layout in whatever square it is given, with a chosen disagreement."""
 
     crop_px = 64
     crop_margin = 1.5
@@ -346,10 +362,10 @@ class FakeModel:
     def propose(self, rgb, reach):
         return self.proposals if rgb.shape[0] == 300 else []
 
-    def mesh(self, crop):
+    def mesh(self, pixels, square):
         self.asked += 1
         noise = self.rng.normal(size=(478, 3)) * self.disagreement * 64 / 1.5 / np.sqrt(2)
-        return self.layout + noise
+        return landmarks_from_crop(square, 64, self.layout + noise)
 
 
 def proposal(x: float, y: float, side: float, score: float = 0.9) -> Proposal:
