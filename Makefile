@@ -38,6 +38,7 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/reconstruct.py
+	$(BIN)/python benchmarks/surface.py
 
 clean:
 	rm -rf $(VENV) demo build

@@ -6,7 +6,7 @@ outside their spread are weighted down as under a Student-t distribution. Weight
 stay in [0, 1] by an active-set method (Nocedal & Wright, 2006, chapter 16).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,11 +19,20 @@ from face3d.core.types import Camera, FitResult, HeadParams
 from face3d.fit.landmark_head import LandmarkHead, thinned_landmarks
 from face3d.fit.landmark_noise import LandmarkNoise
 from face3d.fit.landmark_problem import FitState, LandmarkProblem, Observed
-from face3d.fit.priors import FitPriors, is_arkit, parameter_layout, prior_precision
+from face3d.fit.priors import (
+    FitPriors,
+    ParameterLayout,
+    is_arkit,
+    parameter_layout,
+    prior_precision,
+)
 from face3d.model.data import HeadData
 
-POSE_STEPS = 2
+ROUGH_STEPS = 2
 """First steps, over which the noise follows the pose; then it stays, and the energy with it."""
+
+ROUGH_IDENTITY = 40
+"""Identity components of the first steps: those of the greatest variance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +55,15 @@ class _Solution:
     hessian: Float[Tensor, "batch parameter parameter"]  # of the last step
     converged: Bool[Tensor, "batch"]
     iterations: Int[Tensor, "batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """What one stage of the fit works with."""
+
+    head: LandmarkHead
+    layout: ParameterLayout
+    precision: Tensor
 
 
 def _outside_inference(solution: _Solution) -> _Solution:
@@ -74,19 +92,23 @@ class LandmarkFitter:
         self.data = data
         self.noise = noise
         self.priors = priors or FitPriors()
-        self.head = LandmarkHead(data, layout)
+        self.full = self._stage(data, LandmarkHead(data, layout))
         # The first steps only find the pose and the rough form: half the landmarks do.
-        self.rough_head = self.head
-        if len(self.head.indices) == len(noise.mirror):
-            chosen = thinned_landmarks(self.head.template, noise.mirror)
-            self.rough_head = LandmarkHead(data, layout, chosen=chosen)
-        self.layout = parameter_layout(
-            data.identity_basis.shape[-1], data.expression_basis.shape[-1]
+        chosen = None
+        if len(self.full.head.indices) == len(noise.mirror):
+            chosen = thinned_landmarks(self.full.head.template, noise.mirror)
+        basis = data.identity_basis[..., :ROUGH_IDENTITY]
+        some = replace(data, identity_basis=basis, identity_axes={})
+        self.rough = self._stage(some, LandmarkHead(some, layout, chosen=chosen))
+
+    def _stage(self, data: HeadData, head: LandmarkHead) -> _Stage:
+        layout = parameter_layout(data.identity_basis.shape[-1], data.expression_basis.shape[-1])
+        return _Stage(
+            head=head, layout=layout, precision=prior_precision(data, layout, self.priors)
         )
-        self.precision = prior_precision(data, self.layout, self.priors)
 
     def fit(
-        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 3e-2
+        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 0.1
     ) -> FitResult:
         """Fit every face of a batch.
 
@@ -111,22 +133,23 @@ class LandmarkFitter:
     def _solve(
         self, observed: LandmarkObservations, iterations: int, tolerance: float
     ) -> "_Solution":
-        problem = self._problem(observed, self.rough_head)
+        problem = self._problem(observed, self.rough)
         state = problem.start()
-        hessian = self.precision
-        for _ in range(POSE_STEPS):
+        for _ in range(ROUGH_STEPS):
             # From the mean head, plain steps always lead closer; none is worth judging.
             problem.set_noise(state)
             hessian, gradient = problem.normal_equations(state)
             still = torch.full_like(state.vector[:, 0], 1e-3, dtype=torch.float64)
             state = problem.move(state, problem.step(state, hessian, gradient, still))
-        problem = self._problem(observed, self.head)
+        problem = self._problem(observed, self.full)
+        state = self._refined(state)
         problem.set_noise(state)
+        hessian = self.full.precision
         cost = problem.cost(state)
         damping = torch.full_like(cost, 1e-4)
         active = torch.ones_like(cost, dtype=torch.bool)
-        used = torch.full_like(cost, POSE_STEPS, dtype=torch.long)
-        for _ in range(max(1, iterations - POSE_STEPS)):
+        used = torch.full_like(cost, ROUGH_STEPS, dtype=torch.long)
+        for _ in range(max(1, iterations - ROUGH_STEPS)):
             hessian, gradient = problem.normal_equations(state)
             trial = problem.move(state, problem.step(state, hessian, gradient, damping))
             trial_cost = problem.cost(trial)
@@ -147,22 +170,29 @@ class LandmarkFitter:
             iterations=used,
         )
 
-    def _problem(self, observed: LandmarkObservations, head: LandmarkHead) -> LandmarkProblem:
-        indices = head.indices
+    def _refined(self, state: FitState) -> FitState:
+        """The same state with the identity components that the rough stage leaves out."""
+        at = self.rough.layout.identity.stop
+        missing = self.full.layout.count - self.rough.layout.count
+        parts = [state.vector[:, :at], state.vector.new_zeros(len(state.vector), missing)]
+        return replace(state, vector=torch.cat([*parts, state.vector[:, at:]], dim=1))
+
+    def _problem(self, observed: LandmarkObservations, stage: _Stage) -> LandmarkProblem:
+        indices = stage.head.indices
         points = observed.points_px[..., indices, :].float()
         # Each landmark of a thinned set stands for those that were left out, too.
-        share = len(self.head.indices) / len(indices)
+        share = len(self.full.head.indices) / len(indices)
         visibility = observed.visibility[..., indices].float() * share
         if not bool(torch.isfinite(points[visibility > 0]).all()):
             raise InputError("A visible landmark is NaN or infinite; mark it as not visible.")
         size = torch.stack([observed.width_px, observed.height_px], dim=-1).float()
         size = size.reshape(-1, 2)
         return LandmarkProblem(
-            head,
+            stage.head,
             self.noise,
             self.priors,
-            self.precision,
-            self.layout,
+            stage.precision,
+            stage.layout,
             is_arkit(self.data),
             Observed(
                 points_px=torch.nan_to_num(points).reshape(-1, *points.shape[-2:]),
@@ -180,9 +210,9 @@ class LandmarkFitter:
     ) -> FitResult:
         """Pack the solution into records; the Hessian is that of the last step."""
         state = FitState(vector=found.vector, rotation=found.rotation)
-        v, at = state.vector, self.layout
+        v, at = state.vector, self.full.layout
         batch = observed.points_px.shape[:-2]
-        everything = self._problem(observed, self.head)
+        everything = self._problem(observed, self.full)
         noise = everything.set_noise(state)
         whitened = everything.whitened(state)
         counted = (everything.observed.visibility > 0.5).float()

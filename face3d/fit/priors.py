@@ -27,7 +27,9 @@ SPREADS = {
 class FitPriors:
     """Spreads of a face's parameters; all Gaussian, weights of named shapes cut to [0, 1]."""
 
-    identity: float = 1.0  # of unit-variance codes
+    # Of unit-variance codes. Less than one, because neighbouring landmarks err together and so say
+    # less than their number (docs/design/landmark-noise.md).
+    identity: float = 0.6
     expression: float = 0.35  # of ARKit weights that are not listed in SPREADS
     free_expression: float = 1.0  # of codes of a head without ARKit's names
     side_difference: float = 0.2  # between the left and the right shape of a pair
@@ -36,7 +38,7 @@ class FitPriors:
     vergence_rad: float = 0.06  # between the two eyes
     lids_follow: float = 0.15  # of eyeLook weights about what the gaze asks for
     focal_ratio: float = 1.5  # focal length over the longer side of the picture
-    log_focal: float = 0.5
+    log_focal: float = 0.4
     log_focal_exif: float = 0.1  # where EXIF gives the focal length
     distance_m: float = 1.4
     log_distance: float = 0.7
