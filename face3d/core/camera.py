@@ -29,6 +29,20 @@ def project(
     return torch.stack([u, v, z], dim=-1)
 
 
+def homogeneous_pixels(
+    camera: Camera, points_world: Float[Tensor, "*#batch point 3"]
+) -> Float[Tensor, "*_ point 3"]:
+    """Pixels times depth, and the depth: ``(u z, v z, z)``.
+
+    Linear in the points, so that it has a meaning behind the camera too; metres px, metres px and
+    metres.
+    """
+    x, y, z = transform_points(camera.camera_from_world, points_world).unbind(-1)
+    u = camera.fx[..., None] * x + camera.cx[..., None] * z
+    v = camera.fy[..., None] * y + camera.cy[..., None] * z
+    return torch.stack([u, v, z], dim=-1)
+
+
 def camera_points_from_pixels(
     camera: Camera, pixels: Float[Tensor, "*batch point 2"], depth_m: Float[Tensor, "*batch point"]
 ) -> Float[Tensor, "*batch point 3"]:

@@ -1,5 +1,6 @@
 """Rasterizing, interpolating and shading."""
 
+from face3d.render.antialias import antialias as antialias
 from face3d.render.bake import Baked as Baked
 from face3d.render.bake import bake_photo as bake_photo
 from face3d.render.bake import fill_smoothly as fill_smoothly

@@ -1,22 +1,28 @@
 """Values at corners to values at pixels."""
 
+from typing import Any
+
+import numba
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from face3d.core.types import Fragments
+from face3d.render.numba_interpolate import interpolate_batch, pull_back_batch
 
 
 def interpolate(
     fragments: Fragments,
-    attributes: Float[Tensor, "*batch vertex channel"],
+    attributes: Float[Tensor, "*#batch vertex channel"],
     faces: Int[Tensor, "face 3"],
-) -> Float[Tensor, "*batch h w channel"]:
+) -> Float[Tensor, "*_ h w channel"]:
     """Interpolate per-vertex values over the pixels of fragments.
 
     Args:
         fragments: What the rasterizer saw.
-        attributes: One row per vertex that ``faces`` names; differentiable.
+        attributes: One row per vertex that ``faces`` names, for each image or once for all;
+            differentiable, and so are the fragments' barycentrics.
         faces: Corners of each face in ``attributes`` (not necessarily the mesh's own faces:
             texture coordinates have their own).
 
@@ -25,15 +31,62 @@ def interpolate(
     """
     batch = fragments.face_index.shape[:-2]
     h, w = fragments.face_index.shape[-2:]
-    flat = attributes.expand(*batch, *attributes.shape[-2:]).reshape(-1, *attributes.shape[-2:])
-    index = fragments.face_index.reshape(flat.shape[0], h * w)
-    weights = fragments.barycentric.reshape(flat.shape[0], h * w, 3).to(attributes.dtype)
-    out = attributes.new_zeros(flat.shape[0], h * w, attributes.shape[-1])
-    for k in range(flat.shape[0]):
-        seen = index[k] >= 0
-        corners = flat[k][faces[index[k][seen]]]
-        out[k, seen] = (corners * weights[k][seen][..., None]).sum(-2)
-    return out.reshape(*batch, h, w, attributes.shape[-1])
+    count, channels = attributes.shape[-2:]
+    values = attributes
+    if attributes.ndim > 2:
+        values = attributes.expand(*batch, count, channels)
+    values = values.reshape(-1, count, channels)
+    seen = fragments.face_index.reshape(-1, h, w)
+    barycentric = fragments.barycentric.reshape(-1, h, w, 3).to(attributes.dtype)
+    if values.device.type == "cpu":
+        out = _Compiled.apply(barycentric, values, seen, faces)
+    else:
+        out = interpolate_plain(barycentric, values, seen, faces)
+    return out.reshape(*batch, h, w, channels)
+
+
+def interpolate_plain(
+    barycentric: Float[Tensor, "batch h w 3"],
+    values: Float[Tensor, "#batch vertex channel"],
+    seen: Int[Tensor, "batch h w"],
+    faces: Int[Tensor, "face 3"],
+) -> Float[Tensor, "batch h w channel"]:
+    """The same in plain torch: what the compiled loops are held to, and what GPUs run."""
+    image, row, column = torch.nonzero(seen >= 0, as_tuple=True)
+    index = faces[seen[image, row, column]]
+    rows = values.expand(len(seen), *values.shape[1:])[image[:, None], index]
+    mixed = (rows * barycentric[image, row, column][..., None]).sum(1)
+    out = values.new_zeros(*seen.shape, values.shape[-1])
+    return out.index_put((image, row, column), mixed)
+
+
+class _Compiled(torch.autograd.Function):
+    """The compiled loops as one differentiable operation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, barycentric: Tensor, values: Tensor, seen: Tensor, faces: Tensor
+    ) -> Tensor:
+        """Interpolate; arguments as of ``interpolate_plain``."""
+        index, weights, source, corners = (
+            t.detach().contiguous().numpy() for t in (seen, barycentric, values, faces)
+        )
+        out = values.new_zeros(*seen.shape, values.shape[-1])
+        interpolate_batch(index, weights, source, corners, out.numpy())
+        ctx.arrays = index, weights, source, corners
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Derivatives by barycentrics and values."""
+        index, weights, source, corners = ctx.arrays
+        by_bary = np.zeros_like(weights)
+        bands = max(1, -(-numba.get_num_threads() // max(1, len(by_bary))))
+        pull = by_output[0].contiguous().numpy()
+        by_values = pull_back_batch(index, weights, source, corners, pull, bands, by_bary)
+        if len(source) == 1:
+            by_values = by_values.sum(axis=0, keepdims=True)
+        return torch.from_numpy(by_bary), torch.from_numpy(by_values), None, None
 
 
 def vertex_normals(

@@ -1,89 +1,179 @@
 """Which face is seen at each pixel, and where on it."""
 
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numba
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from face3d.core.camera import project
+from face3d.core.camera import homogeneous_pixels
 from face3d.core.checks import require_finite
 from face3d.core.errors import InputError
 from face3d.core.types import Camera, Fragments, HeadMesh
-from face3d.render.numba_kernel import rasterize_batch
-from face3d.render.torch_twin import rasterize_plain
+from face3d.render.numba_raster import pull_back_batch, rasterize_batch
+from face3d.render.torch_twin import barycentrics_at, faces_seen
+
+Backend = Literal["auto", "numba", "torch"]
 
 NEAR_M = 0.01
-"""Faces that come nearer to the camera than this are not drawn."""
+"""Faces are cut off where they come nearer to the camera than this."""
+
+MAX_PX = 16384
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterJob:
+    """What every back end gets: a flat batch that shares its faces."""
+
+    corners: Float[Tensor, "batch vertex 3"]  # homogeneous pixels (u z, v z, z)
+    faces: Int[np.ndarray, "face 3"]  # int64, contiguous, in range
+    height: int
+    width: int
+    cull_back: bool
+
+
+RasterResult = tuple[Tensor, Tensor, Tensor]
+"""Face index (b, h, w), barycentrics (b, h, w, 3), depth (b, h, w)."""
 
 
 def rasterize(
-    mesh: HeadMesh,
+    mesh: HeadMesh | Sequence[HeadMesh],
     camera: Camera,
     *,
-    backend: Literal["auto", "numba", "torch"] = "auto",
+    backend: Backend = "auto",
     cull_back: bool = True,
 ) -> Fragments:
     """Find the nearest face, its barycentric coordinates and the depth at every pixel centre.
 
+    Coverage follows the top-left rule on corners snapped to 1/256 px, so neighbouring faces leave
+    no crack and share no pixel. Barycentrics and depth are exact at the pixel's centre and
+    differentiable with respect to the vertices and the camera; the face index is not.
+
     Args:
-        mesh: Surface in the world frame of ``camera``; leading axes are a batch.
+        mesh: Surface in the world frame of ``camera``; leading axes are a batch. Or several single
+            meshes of different topologies, which become the batch.
         camera: One camera, or one per mesh of the batch.
         backend: "numba" is compiled and parallel, "torch" its slow plain twin; "auto" is numba.
         cull_back: Leave out faces that turn their back to the camera.
 
     Returns:
-        Fragments of shape ``(*batch, camera.height, camera.width)``. A face with a corner nearer
-        than NEAR_M, behind the camera or more than a million pixels outside is left out.
+        Fragments of shape ``(*batch, camera.height, camera.width)``. What is nearer than NEAR_M is
+        cut away.
 
     Raises:
         InputError: Vertices are not finite, a face names a vertex that does not exist, or the
             picture has no pixels or more than 16,384 on a side.
     """
-    require_finite("mesh.vertices", mesh.vertices)
     for name, size in (("height", camera.height), ("width", camera.width)):
-        if not 0 < size <= 16384:
-            raise InputError(f"camera.{name} is {size}; it must be between 1 and 16384 px.")
+        if not 0 < size <= MAX_PX:
+            raise InputError(f"camera.{name} is {size}; it must be between 1 and {MAX_PX} px.")
+    if not isinstance(mesh, HeadMesh):
+        pairs = zip(mesh, _cameras(camera, len(mesh)), strict=True)
+        return _stacked([rasterize(m, c, backend=backend, cull_back=cull_back) for m, c in pairs])
+    require_finite("mesh.vertices", mesh.vertices)
     count = mesh.vertices.shape[-2]
     faces = mesh.topology.faces
     if faces.size and (faces.min() < 0 or faces.max() >= count):
-        raise InputError(f"A face names vertex {faces.max()}, but the mesh has {count} vertices.")
-    points = project(camera, mesh.vertices.detach())
-    batch = points.shape[:-2]
-    flat = points.reshape(-1, count, 3).double()
-    size = (flat.shape[0], camera.height, camera.width)
-    if backend == "torch":
-        each = [
-            rasterize_plain(
-                p,
-                torch.as_tensor(faces),
-                camera.height,
-                camera.width,
-                near_m=NEAR_M,
-                cull_back=cull_back,
-            )
-            for p in flat
-        ]
-        face_index = torch.stack([e.face_index for e in each])
-        barycentric = torch.stack([e.barycentric for e in each])
-        depth_m = torch.stack([e.depth_m for e in each])
-    else:
-        face_index = torch.full(size, -1, dtype=torch.int64)
-        barycentric = torch.zeros(*size, 3)
-        depth_m = torch.full(size, torch.inf)
-        bands = max(1, -(-numba.get_num_threads() // size[0]))
-        rasterize_batch(
-            flat.cpu().numpy(),
-            np.ascontiguousarray(faces, dtype=np.int64),
-            NEAR_M,
-            cull_back,
-            bands,
-            face_index.numpy(),
-            barycentric.numpy(),
-            depth_m.numpy(),
-        )
-    return Fragments(
-        face_index=face_index.reshape(*batch, *size[1:]),
-        barycentric=barycentric.reshape(*batch, *size[1:], 3),
-        depth_m=depth_m.reshape(*batch, *size[1:]),
+        worst = faces.min() if faces.min() < 0 else faces.max()
+        raise InputError(f"A face names vertex {worst}, but the mesh has {count} vertices.")
+    corners = homogeneous_pixels(camera, mesh.vertices)
+    batch = corners.shape[:-2]
+    job = RasterJob(
+        corners=corners.reshape(-1, count, 3),
+        faces=np.ascontiguousarray(faces, dtype=np.int64),
+        height=camera.height,
+        width=camera.width,
+        cull_back=cull_back,
     )
+    seen, barycentric, depth = _BACKENDS["numba" if backend == "auto" else backend](job)
+    size = (*batch, camera.height, camera.width)
+    return Fragments(
+        face_index=seen.reshape(size),
+        barycentric=barycentric.reshape(*size, 3),
+        depth_m=depth.reshape(size),
+    )
+
+
+def _cameras(camera: Camera, count: int) -> list[Camera]:
+    """One camera for each of several meshes."""
+    if camera.fx.ndim == 0:
+        return [camera] * count
+    if len(camera.fx) != count:
+        raise InputError(f"{len(camera.fx)} cameras for {count} meshes; give one, or one for each.")
+    return [
+        Camera(
+            fx=camera.fx[k],
+            fy=camera.fy[k],
+            cx=camera.cx[k],
+            cy=camera.cy[k],
+            width=camera.width,
+            height=camera.height,
+            camera_from_world=camera.camera_from_world[k],
+        )
+        for k in range(count)
+    ]
+
+
+def _stacked(each: list[Fragments]) -> Fragments:
+    return Fragments(
+        face_index=torch.stack([e.face_index for e in each]),
+        barycentric=torch.stack([e.barycentric for e in each]),
+        depth_m=torch.stack([e.depth_m for e in each]),
+    )
+
+
+class _Numba(torch.autograd.Function):
+    """The compiled loops as one differentiable operation."""
+
+    @staticmethod
+    def forward(ctx: Any, corners: Tensor, job: RasterJob) -> RasterResult:
+        """Rasterize ``corners``; the job's own are not used."""
+        size = (len(corners), job.height, job.width)
+        seen = torch.full(size, -1, dtype=torch.int64)
+        barycentric = corners.new_zeros(*size, 3)
+        depth = corners.new_full(size, torch.inf)
+        exact = corners.detach().double().contiguous().numpy()
+        bands = max(1, -(-numba.get_num_threads() // max(1, len(corners))))
+        rasterize_batch(
+            exact, job.faces, NEAR_M, job.cull_back, bands,
+            seen.numpy(), barycentric.numpy(), depth.numpy(),
+        )  # fmt: skip
+        ctx.job, ctx.exact, ctx.bands = job, exact, bands
+        ctx.save_for_backward(seen, barycentric)
+        ctx.mark_non_differentiable(seen)
+        return seen, barycentric, depth
+
+    @staticmethod
+    def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor, None]:
+        """Derivatives by the corners."""
+        seen, barycentric = ctx.saved_tensors
+        _, by_barycentric, by_depth = by_output
+        pulled = pull_back_batch(
+            ctx.exact, ctx.job.faces, ctx.bands, seen.numpy(), barycentric.numpy(),
+            by_barycentric.contiguous().numpy(), by_depth.contiguous().numpy(),
+        )  # fmt: skip
+        return torch.from_numpy(pulled).to(barycentric.dtype), None
+
+
+def _rasterize_numba(job: RasterJob) -> RasterResult:
+    return _Numba.apply(job.corners, job)  # type: ignore[no-any-return]
+
+
+def _rasterize_plain(job: RasterJob) -> RasterResult:
+    faces = torch.as_tensor(job.faces)
+    seen = [
+        faces_seen(c, faces, job.height, job.width, near_m=NEAR_M, cull_back=job.cull_back)
+        for c in job.corners
+    ]
+    each = [barycentrics_at(c, faces, s) for c, s in zip(job.corners, seen, strict=True)]
+    return torch.stack(seen), torch.stack([e[0] for e in each]), torch.stack([e[1] for e in each])
+
+
+_BACKENDS: dict[str, Callable[[RasterJob], RasterResult]] = {
+    "numba": _rasterize_numba,
+    "torch": _rasterize_plain,
+}

@@ -10,7 +10,7 @@ from torch.nn.functional import grid_sample
 
 from face3d.core.errors import InputError
 from face3d.core.types import Fragments, Topology
-from face3d.render.numba_kernel import rasterize_batch
+from face3d.render.numba_raster import rasterize_batch
 
 
 def texel_fragments(topology: Topology, size: int) -> Fragments:
@@ -55,7 +55,7 @@ def _texels(key: _Key, size: int) -> Fragments:
     barycentric = np.zeros((1, size, size, 3), dtype=np.float32)
     depth = np.full((1, size, size), np.inf, dtype=np.float32)
     rasterize_batch(
-        points[None], uv_faces.astype(np.int64), 0.0, False, 8, face_index, barycentric, depth
+        points[None], uv_faces.astype(np.int64), 0.5, False, 8, face_index, barycentric, depth
     )
     return Fragments(
         face_index=torch.from_numpy(face_index[0]),

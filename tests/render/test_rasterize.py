@@ -82,6 +82,89 @@ def test_the_nearer_face_wins_whatever_the_order():
     assert fragments.depth_m[32, 32] == 1.0
 
 
+def floor_plane(reach_m: float) -> HeadMesh:
+    """A floor half a metre below the camera that passes under it."""
+    r = reach_m
+    corners = [[-r, 0.5, -r], [r, 0.5, -r], [r, 0.5, r], [-r, 0.5, r]]
+    return mesh(corners, [[0, 1, 2], [0, 2, 3]])
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("reach_m", [5.0, 3e4])
+def test_a_floor_that_passes_under_the_camera_fills_the_lower_half(backend, reach_m):
+    plane = floor_plane(reach_m)
+    fragments = rasterize(plane, camera(), backend=backend, cull_back=False)
+    seen = fragments.face_index >= 0
+    # Depth at row v is 0.5 f / (v - cy); it must be nearer than the plane's far edge.
+    rows = torch.arange(64)[:, None].expand(64, 64) + 0.5 - 32
+    expected = (rows > 0) & (0.5 * 64 / rows < reach_m)
+    assert (seen == expected).float().mean() > 0.995
+    depth = 0.5 * 64 / rows[seen]
+    torch.testing.assert_close(fragments.depth_m[seen], depth, rtol=1e-3, atol=0)
+
+
+def test_clipped_neighbours_leave_no_crack():
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 9)] * 2), -1).reshape(-1, 2)
+        points = np.concatenate([grid, np.zeros((81, 1))], 1) @ turn.T * 2 + [0, 0, 0.3]
+        cell = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
+        faces = np.concatenate([np.stack([cell, cell + 1, cell + 10], 1),
+                                np.stack([cell, cell + 10, cell + 9], 1)])  # fmt: skip
+        whole = rasterize(mesh(points[[0, 8, 80, 72]], [[0, 1, 2], [0, 2, 3]]), camera(),
+                          cull_back=False).face_index >= 0  # fmt: skip
+        parts = rasterize(mesh(points, faces), camera(), cull_back=False).face_index >= 0
+        # Only the outer border may differ, where snapped corners bend it by 1/256 px.
+        differ = torch.nonzero(whole != parts)
+        eroded = torch.nn.functional.max_pool2d((~whole).float()[None], 3, 1, 1)[0] == 0
+        assert not (eroded & ~parts).any(), differ
+
+
+def test_several_topologies_become_a_batch():
+    one, other = soup(1, 10), soup(2, 30)
+    together = rasterize([one, other], camera(), cull_back=False)
+    for k, each in enumerate((one, other)):
+        alone = rasterize(each, camera(), cull_back=False)
+        assert (together.face_index[k] == alone.face_index).all()
+
+
+@pytest.mark.parametrize("cull", [False, True])
+def test_derivatives_are_the_plain_twins(cull):
+    rng = torch.Generator().manual_seed(0)
+    pull = torch.randn(64, 64, 3, generator=rng), torch.randn(64, 64, generator=rng)
+    found = []
+    for backend in ("numba", "torch"):
+        surface = soup(5, 12)
+        surface.vertices.requires_grad_()
+        view = camera()
+        view = Camera(**{**vars(view), "fx": torch.tensor(64.0, requires_grad=True)})
+        fragments = rasterize(surface, view, backend=backend, cull_back=cull)
+        seen = fragments.face_index >= 0
+        total = (fragments.barycentric * pull[0]).sum() + (fragments.depth_m * pull[1])[seen].sum()
+        found.append(torch.autograd.grad(total, [surface.vertices, view.fx]))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_derivatives_pass_gradcheck():
+    surface = soup(6, 3)
+
+    def values(vertices):
+        moved = HeadMesh(vertices=vertices, frame="world", topology=surface.topology)
+        view = Camera(
+            **{
+                k: v.double() if isinstance(v, torch.Tensor) else v
+                for k, v in vars(camera(8)).items()
+            }
+        )
+        fragments = rasterize(moved, view, cull_back=False)
+        seen = fragments.face_index >= 0
+        return fragments.barycentric, fragments.depth_m[seen]
+
+    assert torch.autograd.gradcheck(values, surface.vertices.double().requires_grad_(), eps=1e-7)
+
+
 def test_faces_behind_the_camera_are_left_out():
     behind = mesh([[-1, -1, -1.0], [1, -1, -1.0], [0, 1, -1.0]], [[0, 1, 2]])
     assert (rasterize(behind, camera(), cull_back=False).face_index == -1).all()
@@ -94,11 +177,13 @@ def test_an_empty_mesh_gives_an_empty_picture():
 
 def test_random_garbage_never_crashes():
     rng = np.random.default_rng(0)
-    for _ in range(300):
-        scale = 10.0 ** rng.integers(-9, 12)
+    for _ in range(10_000):
+        scale = 10.0 ** rng.integers(-9, 30)
         vertices = rng.standard_normal((12, 3)) * scale
         faces = rng.integers(0, 12, (20, 3))
-        rasterize(mesh(vertices, faces), camera(16), cull_back=False)
+        fragments = rasterize(mesh(vertices, faces), camera(16), cull_back=False)
+        assert fragments.face_index.max() < 20
+        assert torch.isfinite(fragments.barycentric).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -160,3 +245,21 @@ def test_filling_keeps_what_was_seen_and_stays_within_its_range():
     torch.testing.assert_close(filled[:, seen], rgb[:, seen])
     assert filled.min() >= rgb[:, seen].min() - 1e-4
     assert filled.max() <= rgb[:, seen].max() + 1e-4
+
+
+def test_slivers_give_weights_between_zero_and_one():
+    # Thinner than the grid of snapped corners: the ray may miss the face that its pixel sees.
+    rng = np.random.default_rng(0)
+    ends = np.concatenate([rng.uniform(-1, 1, (300, 2, 2)), np.full((300, 2, 1), 1.0)], axis=2)
+    third = ends[:, :1] + [0, 1e-4, 0]
+    corners = np.concatenate([ends, third], axis=1).reshape(-1, 3)
+    for backend in ("numba", "torch"):
+        surface = mesh(corners, np.arange(900).reshape(-1, 3))
+        surface.vertices.requires_grad_()
+        fragments = rasterize(surface, camera(128), backend=backend, cull_back=False)
+        seen = fragments.barycentric[fragments.face_index >= 0]
+        assert len(seen) > 30
+        assert seen.min() >= -0.05
+        torch.testing.assert_close(seen.sum(-1), torch.ones(len(seen)))
+        gradient = torch.autograd.grad(seen[:, 0].sum(), surface.vertices)[0]
+        assert torch.isfinite(gradient).all()

@@ -1,0 +1,137 @@
+"""Smooth silhouettes whose gradient moves edges (after Laine et al., 2020, section 3.5)."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from face3d.core.camera import homogeneous_pixels
+from face3d.core.types import Camera, Fragments, HeadMesh
+from face3d.render.numba_silhouette import find_silhouettes
+from face3d.render.rasterize import NEAR_M
+
+
+def antialias(
+    image: Float[Tensor, "*batch h w channel"],
+    fragments: Fragments,
+    mesh: HeadMesh,
+    camera: Camera,
+) -> Float[Tensor, "*batch h w channel"]:
+    """Blend pixels across silhouettes by how far the edge reaches into them.
+
+    Where a surface ends between the centres of two neighbouring pixels, the one that the edge
+    falls into is mixed with the other: with the share of the way that lies beyond its centre's
+    half. So the image changes smoothly as an edge moves, and gradients reach the edge's vertices,
+    which interpolation alone cannot give.
+
+    Args:
+        image: Colours, best linear; other channels (coverage) too.
+        fragments: What the rasterizer saw of ``mesh``.
+        mesh: The same mesh; differentiable.
+        camera: The same camera; differentiable.
+
+    Returns:
+        The blended image.
+    """
+    batch = image.shape[:-3]
+    height, width, channels = image.shape[-3:]
+    flat = image.reshape(-1, height, width, channels)
+    count = mesh.vertices.shape[-2]
+    corners = homogeneous_pixels(camera, mesh.vertices).expand(*batch, count, 3)
+    corners = corners.reshape(-1, count, 3)
+    z = corners[..., 2:]
+    points = corners[..., :2] / torch.where(z.abs() < NEAR_M, torch.full_like(z, NEAR_M), z)
+    edges, towards = _silhouettes(points, z[..., 0], mesh, fragments)
+    where = torch.nonzero(edges[..., 0] >= 0)
+    if len(where) == 0:
+        return image
+    pair = edges[tuple(where.T)]
+    swap = towards[tuple(where.T)]
+    picture, row, column, axis = where.T
+    # Along the row (axis 0) or column (axis 1) of the pair.
+    first = torch.stack([column, row], dim=-1)
+    step = torch.nn.functional.one_hot(axis, 2)
+    other = first + step
+    front, back = torch.where(swap[:, None], other, first), torch.where(swap[:, None], first, other)
+    a, b = points[picture, pair[:, 0]], points[picture, pair[:, 1]]
+    pick = step.to(points.dtype)
+    along_a, along_b = (a * pick).sum(-1), (b * pick).sum(-1)
+    across_a, across_b = (a * (1 - pick)).sum(-1), (b * (1 - pick)).sum(-1)
+    centre = front.to(points.dtype) + 0.5
+    line = (centre * (1 - pick)).sum(-1)
+    crossing = along_a + (line - across_a) * (along_b - along_a) / (across_b - across_a)
+    reach = crossing - (centre * pick).sum(-1)
+    reach = torch.where(swap, -reach, reach).clamp(0, 1) - 0.5
+    at_front = (picture, front[:, 1], front[:, 0])
+    at_back = (picture, back[:, 1], back[:, 0])
+    difference = flat[at_front] - flat[at_back]
+    # Beyond half of the way the surface reaches into the pixel behind, before it leaves its own.
+    out = flat.index_put(at_back, reach.clamp(min=0)[:, None] * difference, accumulate=True)
+    out = out.index_put(at_front, reach.clamp(max=0)[:, None] * difference, accumulate=True)
+    return out.reshape(*batch, height, width, channels)
+
+
+def _silhouettes(
+    points: Tensor, depth: Tensor, mesh: HeadMesh, fragments: Fragments
+) -> tuple[Tensor, Tensor]:
+    """Silhouette edges (b, h, w, 2, 2) and the side of the surface that ends (b, h, w, 2)."""
+    height, width = fragments.face_index.shape[-2:]
+    seen = fragments.face_index.reshape(-1, height, width)
+    edges = torch.full((*seen.shape, 2, 2), -1, dtype=torch.int32)
+    towards = torch.zeros(*seen.shape, 2, dtype=torch.bool)
+    faces = np.ascontiguousarray(mesh.topology.faces, dtype=np.int64)
+    find_silhouettes(
+        points.detach().double().contiguous().numpy(),
+        depth.detach().double().contiguous().numpy(),
+        faces,
+        _neighbours(_Key(mesh.topology.faces)),
+        NEAR_M,
+        seen.contiguous().numpy(),
+        fragments.depth_m.detach().reshape(seen.shape).contiguous().numpy(),
+        edges.numpy(),
+        towards.numpy(),
+    )
+    return edges.long(), towards
+
+
+class _Key:
+    """An array as a cache key, compared by identity: topologies are shared and never change."""
+
+    def __init__(self, faces: Int[np.ndarray, "face 3"]) -> None:
+        self.faces = faces
+
+    def __hash__(self) -> int:
+        return id(self.faces)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.faces is self.faces
+
+
+@lru_cache(maxsize=8)
+def _neighbours(key: _Key) -> Int[np.ndarray, "face 3"]:
+    return faces_across(key.faces)
+
+
+def faces_across(faces: Int[np.ndarray, "face 3"]) -> Int[np.ndarray, "face 3"]:
+    """The face on the other side of the edge opposite each corner.
+
+    Returns:
+        -1 at borders, and where more than two faces share an edge.
+    """
+    edges = np.sort(
+        np.stack([faces[:, [1, 2]], faces[:, [2, 0]], faces[:, [0, 1]]], axis=1), axis=2
+    )
+    flat = edges.reshape(-1, 2)
+    order = np.lexsort((flat[:, 1], flat[:, 0]))
+    ordered = flat[order]
+    same = (ordered[1:] == ordered[:-1]).all(axis=1)
+    starts = np.concatenate([[True], ~same])
+    group = np.cumsum(starts) - 1
+    size = np.bincount(group)
+    first = np.flatnonzero(starts)[size == 2]
+    across = np.full(faces.size, -1, dtype=np.int64)
+    across[order[first]] = order[first + 1] // 3
+    across[order[first + 1]] = order[first] // 3
+    return across.reshape(-1, 3)
