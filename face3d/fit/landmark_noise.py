@@ -7,7 +7,6 @@ landmark's place on the surface cannot express because it depends on the view. W
 between landmarks are not modelled is in docs/design/landmark-noise.md.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from face3d.core.errors import AssetError
+from face3d.core.npz import NpzError, read_npz
 
 REFERENCE_M = 0.1
 """Errors are given in units of this length at the head's distance."""
@@ -117,8 +117,7 @@ def read_landmark_noise(path: Path, *, dtype: torch.dtype = torch.float32) -> La
         AssetError: The file is missing or damaged.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_npz(path)
         values = {
             name: torch.as_tensor(arrays[name]).to(dtype) for name in ("yaw_rad", "bias", "spread")
         }
@@ -131,5 +130,5 @@ def read_landmark_noise(path: Path, *, dtype: torch.dtype = torch.float32) -> La
         raise AssetError(
             f"The landmark calibration {path} is missing; reinstall face3d."
         ) from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (NpzError, KeyError, ValueError) as error:
         raise AssetError(f"{path} is not a readable landmark calibration; reinstall.") from error

@@ -11,9 +11,6 @@ import math
 import pickle
 import pickletools
 import re
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +20,7 @@ from jaxtyping import Float, Int, Shaped
 
 from face3d.core.errors import AssetError
 from face3d.core.landmarks import LAYOUT_SIZES
+from face3d.core.npz import NpzError, read_npz
 from face3d.model.data import HeadData, LandmarkEmbedding
 
 VERTEX_COUNT, FACE_COUNT, IDENTITY_COUNT, EXPRESSION_COUNT = 5023, 9976, 300, 100
@@ -47,16 +45,11 @@ _INTEGERS = {"f", "kintree_table"}
 # An official file has 55 MB and about a thousand opcodes. The limits keep a small hostile file
 # from asking for much memory, or for tuples nested deeper than the C stack.
 _MOST_BYTES, _MOST_OPCODES = 1 << 30, 10_000
+_MOST_WEIGHT = 1_000_000
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 # Persistent ids, the copyreg extension registry, protocol 1's instances and protocol 4's keyword
 # arguments reach code by ways that find_class does not see or that no FLAME file takes.
 _REFUSED_OPCODES = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX"}
-
-_NPZ_ERRORS = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
-    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
-"""What np.load raises for files that are damaged or no archive, a single array included."""
 
 
 class _Sealed(type):
@@ -213,6 +206,38 @@ def _load_entries(path: Path) -> Mapping[str, Any]:
     return entries
 
 
+class _Weights:
+    """How many parts the objects on a pickle's stack have when what they share is counted anew.
+
+    A tuple of twice the same tuple, and so on, takes a few bytes, and for ever to hash.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[int] = []  # -1 is a mark
+        self._memo: dict[int, int] = {}
+
+    def take(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Follow one opcode; raise ValueError once an object unfolds to too many parts."""
+        before, after = opcode.stack_before, opcode.stack_after
+        if opcode.name in {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}:
+            place = len(self._memo) if opcode.name == "MEMOIZE" else argument
+            self._memo[place] = self._stack[-1] if self._stack else 1
+            return
+        total = 1
+        if pickletools.markobject in before:
+            while self._stack and (weight := self._stack.pop()) >= 0:
+                total += weight
+            before = before[: before.index(pickletools.markobject)]
+        for _ in before:
+            total += self._stack.pop() if self._stack else 0
+        if total > _MOST_WEIGHT:
+            raise ValueError("its objects unfold to more than memory holds")
+        if opcode.name in {"GET", "BINGET", "LONG_BINGET"}:
+            total = self._memo.get(argument, 1)
+        mark = opcode.name == "MARK"
+        self._stack += [-1 if mark else total] * len(after)
+
+
 def _scan_opcodes(raw: bytes) -> None:
     """Raise ValueError unless the pickle is whole, short and uses harmless opcodes only.
 
@@ -220,6 +245,7 @@ def _scan_opcodes(raw: bytes) -> None:
     gigabytes; here they are compared with what is there before it runs.
     """
     stream = io.BytesIO(raw)
+    weights = _Weights()
     for count in range(_MOST_OPCODES):
         opcode = _OPCODES.get(stream.read(1).decode("latin1"))
         if opcode is None:
@@ -234,6 +260,7 @@ def _scan_opcodes(raw: bytes) -> None:
             argument = opcode.arg.reader(stream)
         if opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"} and argument > count:
             raise ValueError("its memo indices are out of order")
+        weights.take(opcode, argument)
         if opcode.name == "STOP":
             return
     raise ValueError(f"it has more than {_MOST_OPCODES} opcodes")
@@ -348,10 +375,9 @@ def _read_mediapipe_embedding(path: Path) -> LandmarkEmbedding:
     """MediaPipe's landmarks on FLAME, from the npz that SMIRK and metrical-tracker share."""
     keys = ("landmark_indices", "lmk_face_idx", "lmk_b_coords")
     try:
-        # np.load leaves a damaged file open when it opened it itself.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            points, faces, weights = (file[key] for key in keys)
-    except _NPZ_ERRORS as error:
+        file = read_npz(path)
+        points, faces, weights = (file[key] for key in keys)
+    except (FileNotFoundError, NpzError, KeyError) as error:
         raise AssetError(
             f"{path} is no landmark embedding with the arrays {', '.join(keys)} ({error}); give "
             "mediapipe_landmark_embedding.npz."

@@ -7,9 +7,6 @@ root's included, row by row; skinning weights and vertex groups have the vertex 
 the subject's left, +y up, +z out of the face, so no axis changes.
 """
 
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from face3d.core.errors import AssetError
+from face3d.core.npz import NpzError, read_npz
 from face3d.model.data import HeadData
 
 _JOINTS = ("neck", "head", "left_eye", "right_eye")
@@ -49,12 +47,6 @@ _TEXTS = {"expression_names", "joint_names", "vertex_group_names", "version", "v
 _INTEGERS = {"joint_parent_indices", "triangles", "mirror_indices"}
 
 _REGRESSOR_TOLERANCE_M, _JOINT_TOLERANCE_M = 1e-6, 1e-5
-
-_NPZ_ERRORS = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
-    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
-"""What np.load raises for files that are damaged or no archive, a single array included."""
 
 
 def read_gnm(path: Path) -> HeadData:
@@ -118,16 +110,15 @@ def _damaged(path: Path, why: str) -> str:
 def _load(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The arrays that are needed, with shapes that fit each other."""
     try:
-        # np.load leaves a damaged file open when it opened it itself.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = sorted(set(_AXES) - set(file.files))
-            arrays = {key: file[key] for key in _AXES if key in file}
+        file = read_npz(path)
     except FileNotFoundError as error:
         raise AssetError(
             f"{path} does not exist; download gnm_head.npz from huggingface.co/google/gnm-v3."
         ) from error
-    except _NPZ_ERRORS as error:
-        raise AssetError(_damaged(path, f"it cannot be read ({error})")) from error
+    except NpzError as error:
+        raise AssetError(_damaged(path, str(error))) from error
+    missing = sorted(set(_AXES) - set(file))
+    arrays = {key: file[key] for key in _AXES if key in file}
     if missing:
         raise AssetError(_damaged(path, f"the arrays {', '.join(missing)} are missing"))
     sizes: dict[str, int] = {}

@@ -8,9 +8,6 @@ the parts of the mesh are ranges of vertices. +x is the subject's left, +y up, +
 
 import itertools
 import json
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from face3d.core.curves import ARKIT_52
 from face3d.core.errors import AssetError
+from face3d.core.npz import NpzError, read_npz
 from face3d.model.data import HeadData, LandmarkEmbedding
 
 VERTEX_COUNT = 26719
@@ -59,12 +57,6 @@ _RANGES: dict[str, tuple[int, int]] = {
 _SETS = {"rigid": "idx_to_rigid_verts", "fitting": "idx_to_fitting_verts"}
 _JOINT_NAMES = ("root", "left_eye", "right_eye")
 _PACK = "ict_facekit_light.npz"
-
-_NPZ_ERRORS = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
-    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
-"""What np.load raises for files that are damaged or no archive, a single array included."""
 
 
 def read_ict(folder: Path) -> HeadData:
@@ -237,11 +229,13 @@ def _read_pack(
         )
     try:
         # np.load leaves a damaged file open when it opened it itself.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            names = [str(name) for name in file["expr_names"]]
-            identity, shapes = file["identity_deltas"], file["expr_deltas"]
-    except _NPZ_ERRORS as error:
-        raise AssetError(_damaged(path, f"it cannot be read ({error})")) from error
+        file = read_npz(path)
+        names = [str(name) for name in file["expr_names"]]
+        identity, shapes = file["identity_deltas"], file["expr_deltas"]
+    except KeyError as error:
+        raise AssetError(_damaged(path, f"it cannot be read ({error} is missing)")) from error
+    except (FileNotFoundError, NpzError, TypeError) as error:
+        raise AssetError(_damaged(path, str(error))) from error
     for array in (identity, shapes):
         if array.shape[1:] != (VERTEX_COUNT, 3) or array.dtype != np.float32 or not len(array):
             raise AssetError(

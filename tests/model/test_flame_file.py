@@ -328,7 +328,7 @@ def test_a_landmark_embedding_is_read_in_ascending_order(written: Path, tmp_path
         ({"landmark_indices": np.arange(105.0)}, "other types"),
         ({"lmk_face_idx": np.full(105, 9976)}, "not on FLAME's surface"),
         ({"lmk_b_coords": np.full((105, 3), 0.5)}, "not on FLAME's surface"),
-        ({"lmk_b_coords": np.array([None])}, "allow_pickle"),
+        ({"lmk_b_coords": np.array([None])}, "holds objects"),
     ],
 )
 def test_a_wrong_landmark_embedding_is_refused(tmp_path: Path, changes, complaint):

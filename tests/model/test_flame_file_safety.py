@@ -218,3 +218,19 @@ def test_extension_codes_are_refused_even_when_the_process_knows_them(tmp_path: 
     with pytest.raises(AssetError, match="opcode EXT1"):
         read_flame(file)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("opener", [b"}", b"(d"])
+def test_keys_that_would_take_for_ever_to_hash_are_refused(tmp_path: Path, opener):
+    # Each step makes a tuple of twice the tuple before it; hashing the last one takes 2^60 steps.
+    path = tmp_path / "generic_model.pkl"
+    path.write_bytes(b"\x80\x02" + opener + b")" + b"2\x86" * 60 + b"Ns.")
+    with pytest.raises(AssetError, match="unfold"):
+        read_flame(path)
+    shared = b"".join(b"q" + bytes([k]) + b"h" + bytes([k]) + b"\x86" for k in range(60))
+    path.write_bytes(b"\x80\x02" + opener + b")" + shared + b"Ns.")
+    with pytest.raises(AssetError, match="unfold"):
+        read_flame(path)
+    path.write_bytes(b"\x80\x04\x8f(" + b")" + b"2\x86" * 60 + b"\x90.")
+    with pytest.raises(AssetError, match="unfold"):
+        read_flame(path)

@@ -237,7 +237,7 @@ def test_a_wrong_shape_is_named(file: Path, key):
         ({"triangles": np.zeros((FACES, 3))}, "triangles has the wrong type float64"),
         ({"skinning_weights": np.full((4, VERTICES), 0.5)}, "do not add up to one"),
         ({"expression_basis": np.full((EXPRESSION, VERTICES, 3), np.nan)}, "NaN or infinite"),
-        ({"vertex_groups": np.array([None])}, "allow_pickle"),
+        ({"vertex_groups": np.array([None])}, "holds objects"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(file: Path, changes, complaint):

@@ -1,5 +1,7 @@
 """What flame_assets/open_head.npz promises."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -288,3 +290,47 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
         read_open_head(tmp_path / "other.npz")
     with pytest.raises(AssetError, match="does not exist"):
         read_open_head(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    ("key", "spoil", "why"),
+    [
+        ("v_template", lambda a: a * np.nan, "NaN"),
+        ("v_template", lambda a: a[0, 0], "shape"),
+        ("f", lambda a: a.astype(np.int32) + 5, "out of range"),
+        ("weights", lambda a: a[:, :3], "weights"),
+        ("weights", lambda a: 0 * a, "no skinning weight"),
+        ("kintree_table", lambda a: a[0], "kintree_table"),
+        ("kintree_table", lambda a: a[:, ::-1] * 0 + 4, "parents"),
+        ("region_face", lambda a: a.astype(np.int32) + 9999, "out of range"),
+        ("joint_names", lambda a: np.array(["root", "neck", "jaw", "tail", "ear"]), "tail"),
+        ("lmk_mediapipe478_faces", lambda a: a.astype(np.int32) + 99999, "out of range"),
+    ],
+)
+def test_a_head_file_that_contradicts_itself_is_refused(tmp_path, key, spoil, why):
+    with np.load(find_asset("open"), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    arrays[key] = spoil(arrays[key])
+    path = tmp_path / "head.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(AssetError, match=why):
+        read_open_head(path)
+
+
+def test_a_damaged_or_hostile_archive_is_refused(tmp_path):
+    path = tmp_path / "head.npz"
+    whole = bytearray(find_asset("open").read_bytes())
+    whole[500_000:500_040] = bytes(40)
+    path.write_bytes(whole)
+    with pytest.raises(AssetError, match="cannot be read"):
+        read_open_head(path)
+    np.save(path.with_suffix(".npy"), np.zeros(3))
+    path.write_bytes(path.with_suffix(".npy").read_bytes())
+    with pytest.raises(AssetError, match="cannot be read"):
+        read_open_head(path)
+    header = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f8', 'fortran_order': False, "
+    header += b"'shape': (10000000000000,), }"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("v_template.npy", header.ljust(128, b" ")[:-1] + b"\n")
+    with pytest.raises(AssetError, match="size that its header says"):
+        read_open_head(path)
