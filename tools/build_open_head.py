@@ -4,7 +4,8 @@
     python tools/build_open_head.py [--output flame_assets/open_head.npz]
 
 Deterministic: fixed seed, fixed order, no time stamps; the same packages give the same bytes.
-Landmark embeddings are added by tools/embed_landmarks.py, which needs the head to render it.
+Run afterwards tools/calibrate_landmarks.py, which adds the landmark embeddings (it needs the head
+to render it) and measures the detector's errors, and tools/write_manifest.py.
 """
 
 import argparse

@@ -57,8 +57,8 @@ def manifest() -> dict[str, Asset]:
     path = bundled_folder() / "manifest.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AssetError(f"{path} is missing; reinstall face3d.") from error
+    except (OSError, ValueError) as error:
+        raise AssetError(f"{path} is missing or damaged; reinstall face3d.") from error
     return {name: Asset(name=name, **entry) for name, entry in table.items()}
 
 
@@ -93,7 +93,8 @@ def find_asset(name: str) -> Path:
         raise AssetError(f"The asset {name!r} is not installed: {asset.how}")
     stamp = path.stat()
     if asset.sha256 and _hash_once(path, stamp.st_mtime_ns, stamp.st_size) != asset.sha256:
-        raise AssetError(f"{path} is damaged or of another version; reinstall face3d.")
+        cure = "reinstall face3d" if path.parent == bundled_folder() else "remove or replace it"
+        raise AssetError(f"{path} is damaged or of another version; {cure}.")
     return path
 
 
@@ -147,6 +148,8 @@ def add_asset(name: str, source: Path) -> Path:
     if asset.sha256 and file_sha256(source) != asset.sha256:
         raise AssetError(f"{source} is not the expected {name} file (its hash differs).")
     target = user_folder() / asset.file
+    if target.exists() and target.samefile(source):
+        return target
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
     return target

@@ -30,7 +30,7 @@ def reconstruct(
     Args:
         photo: The picture.
         output: File to write: .glb, .obj, .ply, .npz (parameters) or .png (preview). With
-            several faces their numbers are put before the ending.
+            several faces their numbers, from 0 by size, are put before the ending.
         face: largest, all, or a number counting from 0 by size.
         head: Name or file of the head model.
         pose: How the head is saved, at rest or as in the photo.
@@ -39,17 +39,21 @@ def reconstruct(
     """
     from face3d import pipeline
 
-    pipeline.require_output(output)
-    if texture not in (128, 256, 512, 1024, 2048, 4096):
-        raise InputError(f"--texture is {texture}; use 128, 256, 512, 1024, 2048 or 4096.")
+    pipeline.require_output(output, photo=photo)
+    if preview is not None:
+        pipeline.require_output(preview, photo=photo, suffixes=(".png",))
+    if texture not in pipeline.TEXTURE_SIZES:
+        raise InputError(
+            f"--texture is {texture}; use one of {', '.join(map(str, pipeline.TEXTURE_SIZES))}."
+        )
     if face == "all":
         heads = pipeline.reconstruct_all(photo, head=head, texture=texture)
     else:
-        if face != "largest" and not face.isdigit():
+        if face != "largest" and not (face.isascii() and face.isdecimal()):
             raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
         which = "largest" if face == "largest" else int(face)
         heads = [pipeline.reconstruct(photo, face=which, head=head, texture=texture)]
-    for number, one in enumerate(heads, start=1):
+    for number, one in enumerate(heads):
         path = _numbered(output, number, len(heads))
         one.save(path, pose=pose)
         print(
@@ -90,6 +94,8 @@ def assets_list() -> None:
     """List every asset with licence, size, hash and where it was found."""
     for row in list_assets():
         state = "missing" if row.path is None else "ok" if row.intact else "DAMAGED"
+        if row.path is not None and not row.asset.sha256:
+            state = "installed, not verified"
         print(f"{row.asset.name}  [{row.asset.licence}]  {state}")
         if row.path is not None:
             print(f"  {row.path}  {row.size_bytes / 1e6:.2f} MB  sha256 {row.sha256}")

@@ -4,9 +4,18 @@ import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from face3d.core.errors import InputError
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    """The process's file mask; it can only be read by changing it for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -20,7 +29,8 @@ def atomic_path(target: Path) -> Generator[Path]:
         target: The file to create or replace. Its folder is created when it is missing.
 
     Raises:
-        InputError: The folder cannot be created or written to, or ``target`` is a folder.
+        InputError: The folder cannot be created or written to, ``target`` is a folder, or the
+            body meets an error of the file system, such as a full disk.
     """
     if target.is_dir():
         raise InputError(f"{target} is a folder; give the name of a file to write.")
@@ -37,9 +47,12 @@ def atomic_path(target: Path) -> Generator[Path]:
     try:
         yield temporary
         # mkstemp makes private files; a result should have the permissions of any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {target} ({error.strerror or error}); "
+            "make room or choose another folder."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

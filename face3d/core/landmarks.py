@@ -9,11 +9,5 @@ LEFT_IRIS = range(473, 478)
 RIGHT_IRIS = range(468, 473)
 """mediapipe478: the same of the subject's right iris."""
 
-FACE_OVAL: tuple[int, ...] = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""mediapipe478: the outline of the face, clockwise in the picture from the hairline's middle."""
-
 EYE_OUTER_LEFT, EYE_OUTER_RIGHT, CHIN = 263, 33, 152
 """mediapipe478: the corners that span the box to which landmark errors are related."""

@@ -54,15 +54,13 @@ def read_npz(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 def _array(data: bytes) -> Shaped[np.ndarray, "..."]:
     """An array from the bytes of a .npy file, whose size must be what its header says."""
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, fortran, dtype = read(stream)
+    old = np.lib.format.read_magic(stream) == (1, 0)
+    header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(stream)
     body = stream.read()
     if dtype.hasobject:
         raise ValueError("it holds objects")
     if math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError("an array has not the size that its header says")
-    return np.frombuffer(body, dtype=dtype).reshape(shape, order="F" if fortran else "C").copy()
+    flat = np.frombuffer(body, dtype=dtype)
+    return np.array(flat.reshape(shape, order="F") if fortran else flat.reshape(shape))

@@ -119,7 +119,10 @@ class FitResult:
     params: HeadParams
     camera: Camera
     energies: Mapping[str, Float[Tensor, "*batch"]]  # by name, at the solution
-    landmark_error_px: Float[Tensor, "*batch"]  # mean over the landmarks that were used
+    # Means over the landmarks that were used: from where the detector should see them, its
+    # calibrated bias counted, and from their bare projection.
+    landmark_error_px: Float[Tensor, "*batch"]
+    reprojection_error_px: Float[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
     iterations: Int[Tensor, "*batch"]
     standard_deviation: Mapping[str, Float[Tensor, "..."]]  # by parameter, its own unit

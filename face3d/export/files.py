@@ -1,5 +1,7 @@
 """Reading and writing whole files with messages that a user can act on."""
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from face3d.core import AssetError, InputError, atomic_path
@@ -21,13 +23,20 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         InputError: The folder cannot be written to, or the disk is full.
     """
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {path} ({error.strerror}); make room or choose another folder."
-        ) from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Create or replace files that belong together; all are written before the first appears.
+
+    Raises:
+        InputError: The folder cannot be written to, or the disk is full; nothing has changed.
+    """
+    with ExitStack() as stack:
+        # Contexts end in reverse, so the first file, which names the others, appears last.
+        for path, data in files.items():
+            stack.enter_context(atomic_path(path)).write_bytes(data)
 
 
 def read_file(path: Path) -> bytes:

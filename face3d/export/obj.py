@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from face3d.core import InputError, Topology
 from face3d.core.version import __version__
-from face3d.export.files import require_suffix, write_file
+from face3d.export.files import require_suffix, write_files
 from face3d.export.records import Material
 from face3d.export.surface import check_materials, check_surface, image_suffix, vertex_normals
 
@@ -52,12 +52,16 @@ def write_obj(
     # Readers split these names at blanks, and quoting is not part of the format.
     stem = re.sub(r"\s+", "_", path.stem)
     texts: list[str] = [_header(licence)]
-    written: list[Path] = []
+    companions: dict[Path, bytes] = {}
     if materials:
-        pictures = _write_pictures(path.with_name(stem), materials, names)
+        pictures = _pictures(path.with_name(stem), materials, names)
+        companions = {
+            file: material.texture
+            for (_, file), material in zip(pictures.items(), _textured(materials), strict=True)
+            if material.texture is not None
+        }
         library = path.with_name(f"{stem}.mtl")
-        write_file(library, _library(materials, names, pictures).encode())
-        written = [*pictures.values(), library]
+        companions[library] = _library(materials, names, pictures).encode()
         texts.append(f"mtllib {library.name}\n")
     texts.extend(_points(vertices, topology))
     if materials:
@@ -67,8 +71,8 @@ def write_obj(
             texts.append(_faces(topology, np.flatnonzero(material.faces)))
     else:
         texts.append(_faces(topology, np.arange(topology.faces.shape[0])))
-    write_file(path, "".join(texts).encode())
-    return (*written, path)
+    write_files({path: "".join(texts).encode(), **companions})
+    return (*companions, path)
 
 
 def _plain_names(materials: tuple[Material, ...]) -> list[str]:
@@ -86,16 +90,19 @@ def _header(licence: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_pictures(
-    base: Path, materials: tuple[Material, ...], names: list[str]
-) -> dict[str, Path]:
-    """Write the textures; returns the file of each material that has one."""
+def _textured(materials: tuple[Material, ...]) -> list[Material]:
+    return [material for material in materials if material.texture is not None]
+
+
+def _pictures(base: Path, materials: tuple[Material, ...], names: list[str]) -> dict[str, Path]:
+    """The texture file of each material that has one; equal textures share the first's file."""
     files: dict[str, Path] = {}
+    known: dict[bytes, Path] = {}
     for name, material in zip(names, materials, strict=True):
         if material.texture is not None:
             suffix = image_suffix(material.texture)
-            files[name] = base.with_name(f"{base.name}_{name}{suffix}")
-            write_file(files[name], material.texture)
+            own = base.with_name(f"{base.name}_{name}{suffix}")
+            files[name] = known.setdefault(material.texture, own)
     return files
 
 

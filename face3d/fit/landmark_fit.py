@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from face3d.core.errors import InputError
+from face3d.core.errors import AssetError, InputError
+from face3d.core.landmarks import LAYOUT_SIZES
 from face3d.core.threads import one_thread
 from face3d.core.transforms import rigid_from_parts
 from face3d.core.types import Camera, FitResult, HeadParams
@@ -30,6 +31,12 @@ from face3d.model.data import HeadData
 
 ROUGH_STEPS = 2
 """First steps, over which the noise follows the pose; then it stays, and the energy with it."""
+
+MIN_LANDMARKS = 20
+"""Fewer say nothing of a head."""
+
+MIN_EXTENT_PX = 2.0
+"""From the landmarks' middle to the farthest of them."""
 
 ROUGH_IDENTITY = 40
 """Identity components of the first steps: those of the greatest variance."""
@@ -79,6 +86,9 @@ class LandmarkFitter:
         noise: The detector's calibration.
         priors: What is known beforehand.
         layout: Landmark layout.
+
+    Raises:
+        AssetError: The head has no embedding for the layout, or the calibration is for another.
     """
 
     def __init__(
@@ -89,6 +99,11 @@ class LandmarkFitter:
         priors: FitPriors | None = None,
         layout: str = "mediapipe478",
     ) -> None:
+        if len(noise.mirror) != LAYOUT_SIZES.get(layout):
+            raise AssetError(
+                f"The calibration has {len(noise.mirror)} landmarks and cannot be used for the "
+                f"layout {layout!r}."
+            )
         self.data = data
         self.noise = noise
         self.priors = priors or FitPriors()
@@ -122,13 +137,37 @@ class LandmarkFitter:
             Parameters in float32; the world is the camera's frame.
 
         Raises:
-            InputError: A visible landmark is not finite.
+            InputError: A visible landmark is not finite, a face shows too few landmarks or all of
+                them in one place, the landmarks are of another layout, or the pictures differ in
+                size.
         """
+        self._require_usable(observed)
         # Inference mode spares torch's bookkeeping, a fifth of the time of such small operations.
         with one_thread(), torch.inference_mode():
             solution = self._solve(observed, iterations, tolerance)
         with one_thread(), torch.no_grad():
             return self._result(_outside_inference(solution), observed)
+
+    def _require_usable(self, observed: LandmarkObservations) -> None:
+        count = len(self.noise.mirror)
+        if observed.points_px.shape[-2:] != (count, 2):
+            raise InputError(
+                f"The landmarks have shape {tuple(observed.points_px.shape)}; this fit takes "
+                f"(..., {count}, 2)."
+            )
+        for name, sizes in (("width_px", observed.width_px), ("height_px", observed.height_px)):
+            if bool((sizes != sizes.reshape(-1)[:1]).any()):
+                raise InputError(f"The pictures differ in {name}; fit each size on its own.")
+        visible = observed.visibility[..., self.full.head.indices] > 0
+        if bool((visible.sum(-1) < MIN_LANDMARKS).any()):
+            raise InputError(f"A face shows fewer than {MIN_LANDMARKS} landmarks; leave it out.")
+        points = observed.points_px[..., self.full.head.indices, :]
+        if not bool(torch.isfinite(points[visible]).all()):
+            raise InputError("A visible landmark is NaN or infinite; mark it as not visible.")
+        seen = torch.where(visible[..., None], points, torch.nan)
+        extent = torch.nan_to_num(seen - seen.nanmean(-2, keepdim=True)).abs().amax((-1, -2))
+        if bool((extent < MIN_EXTENT_PX).any()):
+            raise InputError("All landmarks of a face lie in one place; leave it out.")
 
     def _solve(
         self, observed: LandmarkObservations, iterations: int, tolerance: float
@@ -183,8 +222,6 @@ class LandmarkFitter:
         # Each landmark of a thinned set stands for those that were left out, too.
         share = len(self.full.head.indices) / len(indices)
         visibility = observed.visibility[..., indices].float() * share
-        if not bool(torch.isfinite(points[visibility > 0]).all()):
-            raise InputError("A visible landmark is NaN or infinite; mark it as not visible.")
         size = torch.stack([observed.width_px, observed.height_px], dim=-1).float()
         size = size.reshape(-1, 2)
         return LandmarkProblem(
@@ -216,8 +253,11 @@ class LandmarkFitter:
         noise = everything.set_noise(state)
         whitened = everything.whitened(state)
         counted = (everything.observed.visibility > 0.5).float()
-        error = (whitened * noise.spread_px).norm(dim=-1)
-        mean_error = (error * counted).sum(-1) / counted.sum(-1).clamp(min=1)
+        residual = whitened * noise.spread_px
+
+        def mean_length(difference: Tensor) -> Tensor:
+            return (difference.norm(dim=-1) * counted).sum(-1) / counted.sum(-1).clamp(min=1)
+
         variance = torch.cholesky_inverse(torch.linalg.cholesky_ex(found.hessian)[0])
         deviation = variance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
 
@@ -253,8 +293,9 @@ class LandmarkFitter:
                 camera_from_world=shaped(torch.eye(4).repeat(len(v), 1, 1)),
             ),
             energies={name: shaped(e) for name, e in energies.items()},
-            landmark_error_px=shaped(mean_error),
-            converged=found.converged.reshape(batch),
+            landmark_error_px=shaped(mean_length(residual)),
+            reprojection_error_px=shaped(mean_length(residual + noise.bias_px)),
+            converged=(found.converged & torch.isfinite(v).all(-1)).reshape(batch),
             iterations=found.iterations.reshape(batch),
             standard_deviation={
                 "shape": shaped(deviation[:, at.identity]),

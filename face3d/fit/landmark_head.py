@@ -52,8 +52,8 @@ class LandmarkHead:
     ) -> None:
         if layout not in data.embeddings:
             raise AssetError(
-                f"The head {data.name!r} has no landmark embedding for {layout}; "
-                "give a head file that has one, or an embedding file."
+                f"The head {data.name!r} has no landmark embedding for {layout}; give a head that "
+                "has one (for FLAME put mediapipe_landmark_embedding.npz next to its file)."
             )
         embedding = data.embeddings[layout]
         picked = np.arange(len(embedding.indices)) if chosen is None else chosen.numpy()

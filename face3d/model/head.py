@@ -121,14 +121,14 @@ class HeadModel(nn.Module):
 
     def forward(
         self,
-        shape: Float[Tensor, "*batch _"],
-        expression: Float[Tensor, "*batch _"],
-        neck: Float[Tensor, "*batch 3"] | None = None,
-        jaw: Float[Tensor, "*batch 3"] | None = None,
-        eyes: Float[Tensor, "*batch 2 3"] | None = None,
+        shape: Float[Tensor, "*_ _"],
+        expression: Float[Tensor, "*_ _"],
+        neck: Float[Tensor, "*_ _"] | None = None,
+        jaw: Float[Tensor, "*_ _"] | None = None,
+        eyes: Float[Tensor, "*_ _ _"] | None = None,
         *,
         frame: Literal["skull", "root"] = "skull",
-    ) -> Float[Tensor, "*batch vertex 3"]:
+    ) -> Float[Tensor, "*_ vertex 3"]:
         """Vertices of the posed head.
 
         Args:
@@ -136,7 +136,8 @@ class HeadModel(nn.Module):
             expression: Expression weights, likewise.
             neck: Rotation of the skull on the neck, axis-angle in radians; none is zero.
             jaw: Rotation of the jaw, likewise.
-            eyes: Rotations of the left and the right eye, likewise.
+            eyes: Rotations of the left and the right eye, likewise. Leading axes of all five are
+                broadcast.
             frame: "skull" keeps the skull still, so that a turned neck moves the throat (the
                 head frame of the records); "root" is FLAME's own frame, where it moves the skull.
 
@@ -144,7 +145,8 @@ class HeadModel(nn.Module):
             Metres. With a neck at rest the two frames are the same.
 
         Raises:
-            InputError: A code is longer than the head's basis or an axis has the wrong size.
+            InputError: A code is longer than the head's basis, an axis has the wrong size, or
+                leading axes cannot be broadcast.
         """
         for name, code, most in (
             ("shape", shape, self.identity_count),
@@ -154,14 +156,25 @@ class HeadModel(nn.Module):
                 raise InputError(
                     f"{name} has {code.shape[-1]} entries; {self.data.name} takes at most {most}."
                 )
-        zero = shape.new_zeros(*shape.shape[:-1], 3)
-        neck = zero if neck is None else neck
-        jaw = zero if jaw is None else jaw
-        eyes = torch.stack([zero, zero], dim=-2) if eyes is None else eyes
+        neck = shape.new_zeros(3) if neck is None else neck
+        jaw = shape.new_zeros(3) if jaw is None else jaw
+        eyes = shape.new_zeros(2, 3) if eyes is None else eyes
         require_last_axis("neck", neck, 3)
         require_last_axis("jaw", jaw, 3)
         require_last_axis("eyes", eyes, 3)
-        batch = shape.shape[:-1]
+        if eyes.shape[-2:] != (2, 3):
+            raise InputError(f"eyes has shape {tuple(eyes.shape)}; its last axes must be (2, 3).")
+        leading = [part.shape[:-1] for part in (shape, expression, neck, jaw)] + [eyes.shape[:-2]]
+        try:
+            batch = torch.broadcast_shapes(*leading)
+        except RuntimeError as error:
+            raise InputError(
+                f"The leading axes {', '.join(str(tuple(x)) for x in leading)} of shape, "
+                "expression, neck, jaw and eyes do not go together; give equal ones, or one."
+            ) from error
+        shape = shape.expand(*batch, shape.shape[-1])
+        neck, jaw = neck.expand(*batch, 3), jaw.expand(*batch, 3)
+        eyes = eyes.expand(*batch, 2, 3)
         code = shape.new_zeros(*batch, self.linear_basis.shape[0])
         code[..., : shape.shape[-1]] = shape
         code[..., self.identity_count : self.identity_count + expression.shape[-1]] = expression

@@ -47,7 +47,7 @@ def _check(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> None:
     """Raise unless shapes fit each other, numbers are finite and indices are in range."""
     joints = len(arrays["joint_names"])
     faces = len(arrays["f"]) if arrays["f"].ndim else 0
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "f": (faces, 3),
         "posedirs": (count, 3, 9 * (joints - 1)),
         "J_regressor": (joints, count),

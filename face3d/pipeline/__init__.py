@@ -1,6 +1,7 @@
 """What users call: the stages put together."""
 
 from face3d.pipeline.head import OUTPUT_SUFFIXES as OUTPUT_SUFFIXES
+from face3d.pipeline.head import TEXTURE_SIZES as TEXTURE_SIZES
 from face3d.pipeline.head import Head as Head
 from face3d.pipeline.head import require_output as require_output
 from face3d.pipeline.heads import install_head as install_head
@@ -8,3 +9,5 @@ from face3d.pipeline.heads import load_head as load_head
 from face3d.pipeline.heads import read_head as read_head
 from face3d.pipeline.reconstruct import reconstruct as reconstruct
 from face3d.pipeline.reconstruct import reconstruct_all as reconstruct_all
+from face3d.pipeline.saved import SavedHead as SavedHead
+from face3d.pipeline.saved import load as load

@@ -1,7 +1,7 @@
 """A reconstructed head: what a user holds, looks at and saves."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,12 @@ from face3d.export import (
 )
 from face3d.model import HeadModel
 from face3d.pipeline.appearance import photo_texture
+from face3d.pipeline.heads import OPEN_HEAD
+from face3d.pipeline.saved import FINGERPRINT, fingerprint, neutral_mesh, posed_mesh
 from face3d.render import PROFILE_RAD, portrait_camera, preview, sample_texture, side_by_side
 
 Pose = Literal["neutral", "photo"]
+TEXTURE_SIZES = (128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,8 @@ class Head:
         frame: The photo.
         detection: The face's landmarks, one face.
         fit: The fitted parameters with their standard deviations and energies.
-        texture_size: Texels on a side of the base-colour texture.
+        texture_size: Texels on a side of the base-colour texture, a power of two.
+        head: Name or file of the head model, as load_head takes it.
     """
 
     model: HeadModel
@@ -50,6 +54,15 @@ class Head:
     detection: Detection
     fit: FitResult
     texture_size: int = 1024
+    head: str = OPEN_HEAD
+
+    def __post_init__(self) -> None:
+        """Refuse textures that cannot be made."""
+        if self.texture_size not in TEXTURE_SIZES:
+            raise InputError(
+                f"The texture size is {self.texture_size}; use one of "
+                f"{', '.join(map(str, TEXTURE_SIZES))}."
+            )
 
     @property
     def params(self) -> HeadParams:
@@ -63,30 +76,38 @@ class Head:
 
     @property
     def landmark_error_px(self) -> float:
-        """Mean distance between detected and fitted landmarks in the photo, px."""
+        """Mean distance between the landmarks and where the detector should see the head's, px.
+
+        It should see them at their projection plus its calibrated bias at that pose
+        (docs/design/landmark-noise.md).
+        """
         return float(self.fit.landmark_error_px)
 
     @property
-    def landmark_error_percent(self) -> float:
-        """The same, relative to the box around the outer eye corners and the chin.
+    def reprojection_error_px(self) -> float:
+        """Mean distance between the landmarks and the bare projection of the head's, px."""
+        return float(self.fit.reprojection_error_px)
 
-        The box's size is the mean of its width and height.
-        """
+    @property
+    def landmark_error_percent(self) -> float:
+        """``landmark_error_px`` as a share of ``face_size_px``."""
+        return 100 * self.landmark_error_px / self.face_size_px
+
+    @property
+    def face_size_px(self) -> float:
+        """Mean of width and height of the box around the outer eye corners and the chin, px."""
         corners = self.detection.landmarks[[EYE_OUTER_LEFT, EYE_OUTER_RIGHT, CHIN], :2]
-        return 100 * self.landmark_error_px / float(np.ptp(corners, axis=0).mean())
+        return float(np.ptp(corners, axis=0).mean())
 
     @cached_property
     def mesh(self) -> HeadMesh:
         """The surface as it stands in the photo: posed, in the world (camera) frame, metres."""
-        with torch.no_grad():
-            return self.model.mesh(self.params, frame="world")
+        return posed_mesh(self.model, self.params)
 
     @cached_property
     def neutral(self) -> HeadMesh:
         """The same person at rest, in the head frame, metres."""
-        with torch.no_grad():
-            rest = self.model(self.params.shape, torch.zeros_like(self.params.expression))
-        return HeadMesh(vertices=rest, frame="head", topology=self.model.data.topology)
+        return neutral_mesh(self.model, self.params)
 
     @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
@@ -109,7 +130,7 @@ class Head:
             The path.
 
         Raises:
-            InputError: The ending is unknown or the file cannot be written.
+            InputError: The ending or the pose is unknown, or the file cannot be written.
         """
         target = Path(path)
         writers: dict[str, Callable[[Path, Pose], None]] = {
@@ -120,6 +141,8 @@ class Head:
             ".png": self._save_png,
         }
         require_output(target)
+        if pose not in ("neutral", "photo"):
+            raise InputError(f"The pose is {pose!r}; use 'neutral' or 'photo'.")
         writers[target.suffix.lower()](target, pose)
         return target
 
@@ -143,13 +166,14 @@ class Head:
         overlay = (crop * (1 - share) + clay * share + 0.5).astype(np.uint8)
         centre = self.neutral.vertices.mean(0) * torch.tensor([0.0, 0.0, 1.0])
         centre = centre + torch.tensor([0.0, 0.015, 0.0])
+        texture = self.texture if self.model.data.uv is not None else None
         views = [
             preview(
                 HeadMesh(
                     vertices=self.neutral.vertices, frame="world", topology=self.mesh.topology
                 ),
                 portrait_camera(centre, 0.33, yaw_rad=yaw, size=size),
-                texture=self.texture,
+                texture=texture,
             )[0]
             for yaw in (0.0, PROFILE_RAD)
         ]
@@ -236,11 +260,12 @@ class Head:
         arrays = {
             "landmarks_px": self.detection.landmarks,
             "landmark_layout": self.detection.layout,
+            FINGERPRINT: fingerprint(self.model.data),
         }
         arrays |= {f"sd_{name}": value.numpy() for name, value in fit.standard_deviation.items()}
         arrays |= {f"energy_{name}": value.numpy() for name, value in fit.energies.items()}
         saved = SavedParams(
-            head=self.model.data.name,
+            head=self.head,
             params=fit.params,
             camera=fit.camera,
             arrays={name: np.asarray(value) for name, value in arrays.items()},
@@ -256,15 +281,25 @@ class Head:
 OUTPUT_SUFFIXES = (".glb", ".obj", ".ply", ".npz", ".png")
 
 
-def require_output(path: Path) -> None:
+def require_output(path: Path, *, photo: object = None, suffixes: Sequence[str] = ()) -> None:
     """Raise unless a head can be written to a file of this name.
 
+    Args:
+        path: The file to write.
+        photo: The picture that is read, if it is a file: it must not be overwritten.
+        suffixes: Endings to allow; all that there are by default.
+
     Raises:
-        InputError: The ending is unknown, or the path is a folder.
+        InputError: The ending is unknown, the path is a folder, or the photo would be overwritten.
     """
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+    allowed = tuple(suffixes) or OUTPUT_SUFFIXES
+    if path.suffix.lower() not in allowed:
         raise InputError(
-            f"Cannot write {path.name!r}: use a name that ends in {', '.join(OUTPUT_SUFFIXES)}."
+            f"Cannot write {path.name!r}: use a name that ends in {', '.join(allowed)}."
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file to write.")
+    # An OBJ's textures are called head_skin.png and so on.
+    written = [path, *path.parent.glob(f"{path.stem}_*")] if path.suffix == ".obj" else [path]
+    if isinstance(photo, Path) and any(p.exists() and p.samefile(photo) for p in written):
+        raise InputError(f"Writing {path.name} would overwrite the photo; choose another name.")

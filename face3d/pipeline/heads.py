@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from face3d.assets import Asset, add_asset, find_asset, list_assets
+from face3d.assets import Asset, add_asset, find_asset, manifest
 from face3d.core.errors import AssetError, InputError
 from face3d.model import HeadData, HeadModel, read_flame, read_gnm, read_ict, read_open_head
 
@@ -14,8 +14,9 @@ def read_head(path: Path) -> HeadData:
     """Read a head file of any known form, by its name's ending and its contents.
 
     Args:
-        path: ``.npz`` (the open head's layout, or GNM Head), ``.pkl`` (FLAME), or a folder with
-            ICT-FaceKit's files.
+        path: ``.npz`` (the open head's layout, or GNM Head), ``.pkl`` (FLAME; its landmark
+            embedding is taken from ``mediapipe_landmark_embedding.npz`` next to it), or a folder
+            with ICT-FaceKit's files.
 
     Raises:
         AssetError: The file is missing, damaged or of no known form.
@@ -24,9 +25,10 @@ def read_head(path: Path) -> HeadData:
         return read_ict(path)
     if not path.is_file():
         raise AssetError(f"The head file {path} does not exist; check the path.")
-    if path.suffix == ".pkl":
-        return read_flame(path)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".pkl":
+        beside = path.with_name("mediapipe_landmark_embedding.npz")
+        return read_flame(path, landmark_embedding=beside if beside.is_file() else None)
+    if path.suffix.lower() == ".npz":
         try:
             return read_open_head(path)
         except AssetError as first:
@@ -37,23 +39,42 @@ def read_head(path: Path) -> HeadData:
     raise AssetError(f"{path} is not a head file; heads are .npz, .pkl or an ICT-FaceKit folder.")
 
 
-@lru_cache(maxsize=4)
 def load_head(name: str = OPEN_HEAD) -> HeadModel:
     """A head model by asset name ("open", "flame2020", ...) or by path.
+
+    The model is shared by all who ask for it; make a copy.deepcopy before changing it.
 
     Raises:
         AssetError: There is no such head, or its file is damaged.
     """
-    if name in {row.asset.name for row in list_assets()} and name != "landmark_noise":
-        data = (
-            read_open_head(find_asset(name)) if name == OPEN_HEAD else read_head(find_asset(name))
-        )
-    elif Path(name).suffix or Path(name).exists():
-        data = read_head(Path(name))
-    else:
-        heads = [r.asset.name for r in list_assets() if r.asset.name != "landmark_noise"]
-        raise AssetError(f"There is no head {name!r}; use a path or one of {', '.join(heads)}.")
-    return HeadModel(data)
+    path = head_path(name)
+    stamp = path.stat().st_mtime_ns if path.exists() else 0
+    return _load(path.resolve(), stamp, name == OPEN_HEAD)
+
+
+def head_path(name: str) -> Path:
+    """The file of a head by asset name or by path.
+
+    Raises:
+        AssetError: There is no such head.
+    """
+    heads = [known for known in manifest() if known != "landmark_noise"]
+    if name in heads:
+        return find_asset(name)
+    if Path(name).suffix or Path(name).exists():
+        return Path(name)
+    raise AssetError(f"There is no head {name!r}; use a path or one of {', '.join(heads)}.")
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, mtime_ns: int, is_open: bool) -> HeadModel:
+    """A head whose file has not changed since; its time is part of the key."""
+    del mtime_ns
+    return HeadModel(read_open_head(path) if is_open else read_head(path))
+
+
+_READERS = {"gnm": read_gnm}
+"""Readers of the assets that have one of their own; the others are told by their endings."""
 
 
 def install_head(path: Path) -> tuple[Asset, Path]:
@@ -68,12 +89,13 @@ def install_head(path: Path) -> tuple[Asset, Path]:
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the head file that you downloaded.")
+    users = [asset for asset in manifest().values() if not asset.sha256]
+    for asset in users:
+        if asset.file.lower() == path.name.lower():
+            _READERS.get(asset.name, read_head)(path)
+            return asset, add_asset(asset.name, path)
     read_head(path)
-    for row in list_assets():
-        if row.asset.file.lower() == path.name.lower() and not row.asset.sha256:
-            return row.asset, add_asset(row.asset.name, path)
-    names = [row.asset.file for row in list_assets() if not row.asset.sha256]
     raise AssetError(
         f"{path.name} reads as a head, but its name tells not which one; "
-        f"name it as it was published: {', '.join(names)}."
+        f"name it as it was published: {', '.join(asset.file for asset in users)}."
     )

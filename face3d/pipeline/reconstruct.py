@@ -1,5 +1,6 @@
 """From one photo to animatable heads: detect, fit, dress."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -13,16 +14,19 @@ from torch import Tensor
 
 from face3d.assets import find_asset
 from face3d.core.camera import focal_px_from_equivalent_mm
+from face3d.core.errors import InputError
 from face3d.core.types import Camera, Detection, FitResult, Frame, HeadParams
 from face3d.detect import LandmarkDetector, choose_faces, load_detector
 from face3d.fit import LandmarkFitter, LandmarkObservations, read_landmark_noise
 from face3d.media import read_image
-from face3d.model import HeadModel
 from face3d.pipeline.head import Head
 from face3d.pipeline.heads import OPEN_HEAD, load_head
 
 Photo = str | Path | bytes | Image.Image | np.ndarray
-MAX_FACES = 64
+MAX_FACES = 256
+"""Faces of one picture, at most."""
+
+_LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=2)
@@ -32,7 +36,9 @@ def default_detector() -> LandmarkDetector:
 
 
 @lru_cache(maxsize=4)
-def _fitter(name: str) -> LandmarkFitter:
+def _fitter(name: str, model: int = 0) -> LandmarkFitter:
+    """The fitter of a head; ``model`` tells apart what a file of that name has held."""
+    del model
     noise = read_landmark_noise(find_asset("landmark_noise"))
     return LandmarkFitter(load_head(name).data, noise)
 
@@ -52,13 +58,14 @@ def reconstruct(
         face: "largest", or a number counting from 0 by size.
         head: Name or file of the head model.
         texture: Texels on a side of the texture.
-        detector: Another landmark detector than the default.
+        detector: Another landmark detector than the default. It must give MediaPipe's 478
+            landmarks, and is trusted as the default one is, whose errors were measured.
 
     Returns:
         The head; its ``mesh`` overlays the photo through its ``camera``.
 
     Raises:
-        InputError: The photo cannot be read.
+        InputError: The photo cannot be read, or an option has no meaning.
         DetectionError: There is no (such) face in it.
         AssetError: The head is not installed.
 
@@ -66,6 +73,8 @@ def reconstruct(
         >>> head = face3d.reconstruct("photo.jpg")  # doctest: +SKIP
         >>> head.save("head.glb")  # doctest: +SKIP
     """
+    if face != "largest" and (isinstance(face, str) or face < 0):
+        raise InputError(f"face is {face!r}; use 'largest' or a number from 0.")
     return _reconstruct(photo, face, head, texture, detector)[0]
 
 
@@ -76,7 +85,7 @@ def reconstruct_all(
     texture: int = 1024,
     detector: LandmarkDetector | None = None,
 ) -> list[Head]:
-    """Reconstruct every face of a photo, largest first; options as of reconstruct."""
+    """Reconstruct every face of a photo, largest first, up to 256; options as of reconstruct."""
     return _reconstruct(photo, "all", head, texture, detector)
 
 
@@ -91,11 +100,23 @@ def _reconstruct(
     model = load_head(head)
     # The largest comes first, and the detector is fastest when asked for one face only.
     most = 1 if which == "largest" else MAX_FACES
-    found = (detector or default_detector()).detect(frame, max_faces=most)
-    chosen = choose_faces(found, which, source=frame.source or "the picture")
-    with torch.no_grad():
-        fits = _fitter(head).fit(observations(frame, chosen))
-    return [_head(model, frame, chosen, fits, k, texture) for k in range(len(chosen.landmarks))]
+    # The detector keeps state, and the fit sets torch's threads for the whole process.
+    with _LOCK:
+        found = (detector or default_detector()).detect(frame, max_faces=most)
+        chosen = choose_faces(found, which, source=frame.source or "the picture")
+        with torch.no_grad():
+            fits = _fitter(head, id(model)).fit(observations(frame, chosen))
+    return [
+        Head(
+            model=model,
+            frame=frame,
+            detection=_face(chosen, k),
+            fit=_pick(fits, k),
+            texture_size=texture,
+            head=head,
+        )
+        for k in range(len(chosen.landmarks))
+    ]
 
 
 def observations(frame: Frame, detection: Detection) -> LandmarkObservations:
@@ -114,17 +135,15 @@ def observations(frame: Frame, detection: Detection) -> LandmarkObservations:
     )
 
 
-def _head(
-    model: HeadModel, frame: Frame, found: Detection, fits: FitResult, k: int, texture: int
-) -> Head:
-    one = Detection(
+def _face(found: Detection, k: int) -> Detection:
+    """One face of several."""
+    return Detection(
         box_xyxy=found.box_xyxy[k],
         landmarks=found.landmarks[k],
         layout=found.layout,
         score=np.asarray(found.score[k]),
         visibility=found.visibility[k],
     )
-    return Head(model=model, frame=frame, detection=one, fit=_pick(fits, k), texture_size=texture)
 
 
 def _pick(fits: FitResult, k: int) -> FitResult:
@@ -145,6 +164,7 @@ def _pick(fits: FitResult, k: int) -> FitResult:
         camera=camera,
         energies=take(dict(fits.energies)),
         landmark_error_px=fits.landmark_error_px[k],
+        reprojection_error_px=fits.reprojection_error_px[k],
         converged=fits.converged[k],
         iterations=fits.iterations[k],
         standard_deviation=take(dict(fits.standard_deviation)),

@@ -53,8 +53,9 @@ def test_all_faces_get_numbers(run, tmp_path):
     Image.fromarray(np.concatenate([face, face], axis=1)).save(tmp_path / "two.png")
     code, _, _ = run("reconstruct", tmp_path / "two.png", "-o", tmp_path / "h.npz", "--face", "all")
     assert code == 0
+    # The numbers are those that --face takes.
+    assert (tmp_path / "h-0.npz").exists()
     assert (tmp_path / "h-1.npz").exists()
-    assert (tmp_path / "h-2.npz").exists()
 
 
 def bad_inputs(folder: Path) -> dict[str, Path]:
@@ -101,7 +102,10 @@ def test_a_picture_20000_px_wide_is_handled(run, tmp_path):
     [
         (["-o", "head.fbx"], "ends in"),
         (["-o", "head.glb", "--face", "second"], "--face"),
-        (["-o", "head.glb", "--face", "7"], "face"),
+        (["-o", "head.glb", "--face", "7"], "choose 0 to 0"),
+        (["-o", "head.glb", "--face", "\u00b2"], "--face"),
+        (["-o", "head.glb", "--preview", "look.jpg"], "look.jpg"),
+        (["-o", "head.glb", "--preview", "look.glb"], "look.glb"),
         (["-o", "head.glb", "--head", "nobody"], "no head"),
         (["-o", "head.glb", "--head", "nobody.npz"], "does not exist"),
         (["-o", "head.glb", "--texture", "1000"], "--texture"),
@@ -126,11 +130,7 @@ def test_a_folder_that_cannot_be_made_is_said(run, portrait, tmp_path):
 def test_a_damaged_head_is_said(run, portrait, tmp_path, monkeypatch):
     monkeypatch.setenv("FACE3D_ASSETS", str(tmp_path))
     (tmp_path / "open_head.npz").write_bytes(b"not the head")
-    from face3d.pipeline import load_head
-
-    load_head.cache_clear()
     code, _, error = run("reconstruct", portrait, "-o", tmp_path / "h.npz")
-    load_head.cache_clear()
     assert code == 2
     assert only_message(error)
     assert "damaged" in error
@@ -187,3 +187,16 @@ def test_the_demo_runs_as_a_command(tmp_path):
     assert (tmp_path / "demo/astronaut.glb").stat().st_size > 1e6
     with Image.open(tmp_path / "demo/astronaut-preview.png") as picture:
         assert picture.size[1] == 512
+
+
+@pytest.mark.parametrize("name", ["photo.png", "head_skin.png"])
+def test_the_photo_is_never_overwritten(run, tmp_path, name):
+    photo = tmp_path / name
+    Image.fromarray(pictures.astronaut()).save(photo)
+    before = photo.read_bytes()
+    output = photo if name == "photo.png" else tmp_path / "head.obj"
+    code, _, error = run("reconstruct", photo, "-o", output)
+    assert code == 2
+    assert "overwrite the photo" in error
+    assert photo.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [photo]

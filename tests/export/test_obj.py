@@ -101,9 +101,7 @@ def test_the_obj_appears_last(tmp_path, character, monkeypatch, fails_at):
     path = tmp_path / "head.obj"
     with pytest.raises(InputError, match="No space left"):
         write_obj(path, character.vertices, character.topology, materials=character.materials)
-    assert written == [".png", ".mtl"][:fails_at]
-    assert not path.exists()
-    assert len(list(tmp_path.iterdir())) == fails_at
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_that_become_equal_are_refused(tmp_path, character):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from face3d.core import InputError, project
+from face3d.core import AssetError, InputError, project
 from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.transforms import procrustes, rigid_from_parts, transform_points
 from face3d.core.types import Camera
@@ -154,6 +154,34 @@ def test_a_visible_landmark_that_is_not_finite_is_refused(model):
     observed.points_px[0, 5] = torch.nan
     with pytest.raises(InputError, match="NaN"):
         LandmarkFitter(model.data, plain_noise(0.001)).fit(observed)
+
+
+def test_landmarks_that_say_nothing_are_refused(model):
+    *_, observed = random_views(model, 2, seed=6, noise_px=0.3)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    hidden = torch.zeros_like(observed.visibility)
+    with pytest.raises(InputError, match="fewer than"):
+        fitter.fit(dataclasses.replace(observed, visibility=hidden))
+    one_place = torch.full_like(observed.points_px, 100.0)
+    with pytest.raises(InputError, match="one place"):
+        fitter.fit(dataclasses.replace(observed, points_px=one_place))
+    few = {"points_px": observed.points_px[:, :468], "visibility": hidden[:, :468] + 1}
+    with pytest.raises(InputError, match="478"):
+        fitter.fit(dataclasses.replace(observed, **few))
+    with pytest.raises(InputError, match="width_px"):
+        fitter.fit(dataclasses.replace(observed, width_px=torch.tensor([512.0, 1024.0])))
+    with pytest.raises(AssetError, match="ibug68"):
+        LandmarkFitter(model.data, plain_noise(0.001), layout="ibug68")
+
+
+def test_the_bare_reprojection_error_leaves_the_bias_out(model):
+    *_, observed = random_views(model, 1, seed=6, noise_px=0.3)
+    noise = plain_noise(0.001)
+    biased = dataclasses.replace(noise, bias=noise.bias + 0.01)  # 1 mm
+    fit = LandmarkFitter(model.data, biased).fit(observed)
+    plain = LandmarkFitter(model.data, noise).fit(observed)
+    torch.testing.assert_close(plain.landmark_error_px, plain.reprojection_error_px)
+    assert fit.reprojection_error_px > fit.landmark_error_px
 
 
 def test_stated_deviations_hold_for_what_the_landmarks_fix(model):

@@ -76,3 +76,17 @@ def test_codes_that_are_too_long_are_refused():
 
 def test_a_state_dict_carries_no_head():
     assert load_head().state_dict() == {}
+
+
+def test_leading_axes_are_broadcast():
+    model = load_head()
+    shape, expressions = torch.randn(140), torch.rand(3, 52)
+    several = model(shape, expressions)
+    assert several.shape == (3, model.vertex_count, 3)
+    torch.testing.assert_close(several[1], model(shape, expressions[1]))
+    turned = model(shape, torch.zeros(52), None, torch.rand(2, 3) * 0.1)
+    assert turned.shape == (2, model.vertex_count, 3)
+    with pytest.raises(InputError, match="do not go together"):
+        model(torch.zeros(2, 140), torch.zeros(3, 52))
+    with pytest.raises(InputError, match="eyes has shape"):
+        model(shape, torch.zeros(52), eyes=torch.zeros(1, 3))

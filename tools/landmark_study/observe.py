@@ -67,8 +67,3 @@ def cached(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, n
     arrays = make()
     np.savez(path, **arrays)
     return arrays
-
-
-def project_points(points_world: np.ndarray, focal_px: np.ndarray, size: int) -> np.ndarray:
-    """World (= camera) points (n, p, 3) to px (n, p, 2) for cameras with a centred axis."""
-    return points_world[..., :2] / points_world[..., 2:] * focal_px[:, None, None] + size / 2

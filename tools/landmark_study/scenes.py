@@ -7,9 +7,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from face3d.core import Camera, HeadMesh, HeadParams
+from face3d.core import Camera, HeadParams
 from face3d.core.rotations import matrix_from_axis_angle
-from face3d.core.transforms import rigid_from_parts, transform_points
+from face3d.core.transforms import rigid_from_parts
 from face3d.model.head import HeadModel
 from face3d.render import (
     interpolate,
@@ -172,10 +172,3 @@ def render_scene(
     blurred = gaussian_filter(picture.numpy(), (0.6, 0.6, 0))
     noisy = blurred + rng.uniform(0, 0.02) * rng.standard_normal(blurred.shape)
     return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def mesh_of(model: HeadModel, scene: Scene) -> HeadMesh:
-    """The surface in the camera frame."""
-    mesh = model.mesh(scene.params, frame="world")
-    vertices = transform_points(scene.camera.camera_from_world, mesh.vertices)
-    return HeadMesh(vertices=vertices, frame="world", topology=mesh.topology)

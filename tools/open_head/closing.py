@@ -109,12 +109,6 @@ def _curve_at(curve: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(share, along, curve[:, k]) for k in range(3)], axis=1)
 
 
-def gap_m(edge: Edge, head: np.ndarray) -> np.ndarray:
-    """Distance between the two curves, corner to corner, at the upper one's vertices."""
-    upper, lower = head[edge.upper], head[edge.lower]
-    return np.linalg.norm(upper - _curve_at(lower, _arc_length(upper)), axis=1)
-
-
 def close(edge: Edge, head: np.ndarray, *, upper_share: float) -> np.ndarray:
     """Displacement (v, 3) that brings the two curves together.
 
