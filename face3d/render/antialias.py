@@ -24,7 +24,8 @@ def antialias(
     Where a surface ends between the centres of two neighbouring pixels, the one that the edge
     falls into is mixed with the other: with the share of the way that lies beyond its centre's
     half. So the image changes smoothly as an edge moves, and gradients reach the edge's vertices,
-    which interpolation alone cannot give.
+    which interpolation alone cannot give. Colours are those at pixel centres: where they change
+    within the last pixel before an edge, the gradient is only near to the image's.
 
     Args:
         image: Colours, best linear; other channels (coverage) too.

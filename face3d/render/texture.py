@@ -1,5 +1,6 @@
 """Textures: which surface point each texel shows, and looking colours up."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -8,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from face3d.core.camera import homogeneous_pixels
 from face3d.core.errors import InputError
-from face3d.core.types import Fragments, Topology
+from face3d.core.types import Camera, Fragments, HeadMesh, Topology
+from face3d.render.numba_footprint import footprint_batch
 from face3d.render.numba_raster import rasterize_batch
 
 
@@ -62,6 +65,92 @@ def _texels(key: _Key, size: int) -> Fragments:
         barycentric=torch.from_numpy(barycentric[0]),
         depth_m=torch.from_numpy(depth[0]),
     )
+
+
+def texture_footprint(
+    fragments: Fragments, mesh: HeadMesh, camera: Camera
+) -> Float[Tensor, "*batch h w"]:
+    """The longer side of what each pixel covers of the texture, in texture coordinates.
+
+    Args:
+        fragments: What the rasterizer saw of ``mesh``.
+        mesh: With texture coordinates.
+        camera: The view.
+
+    Returns:
+        Zero where there is no face; not differentiable.
+
+    Raises:
+        InputError: The mesh has no texture coordinates.
+    """
+    uv, uv_faces = mesh.topology.uv, mesh.topology.uv_faces
+    if uv is None or uv_faces is None:
+        raise InputError("This mesh has no texture coordinates; give one that has, or no texture.")
+    seen = fragments.face_index
+    count = mesh.vertices.shape[-2]
+    corners = homogeneous_pixels(camera, mesh.vertices).detach()
+    flat = seen.reshape(-1, *seen.shape[-2:])
+    out = torch.zeros(flat.shape)
+    footprint_batch(
+        corners.expand(*seen.shape[:-2], count, 3).reshape(-1, count, 3).double().numpy(),
+        np.ascontiguousarray(mesh.topology.faces, dtype=np.int64),
+        flat.contiguous().numpy(),
+        np.ascontiguousarray(uv, dtype=np.float64),
+        np.ascontiguousarray(uv_faces, dtype=np.int64),
+        out.numpy(),
+    )
+    return out.reshape(seen.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipTexture:
+    """A linear texture and its halvings, for pixels that cover several texels."""
+
+    levels: tuple[Float[Tensor, "channel _ _"], ...]  # finest first
+
+
+def mipmapped(texture: Float[Tensor, "channel size size"]) -> MipTexture:
+    """Halve a texture down to one texel; differentiable.
+
+    Args:
+        texture: Linear colours (means of sRGB values would be too dark), a power of two in size.
+
+    Raises:
+        InputError: The texture is not square or its size is no power of two.
+    """
+    size = texture.shape[-1]
+    if texture.shape[-2] != size or size & (size - 1):
+        raise InputError(
+            f"The texture is {texture.shape[-2]} by {size}; give a square whose side is a power "
+            "of two."
+        )
+    levels = [texture]
+    while levels[-1].shape[-1] > 1:
+        levels.append(torch.nn.functional.avg_pool2d(levels[-1][None], 2)[0])
+    return MipTexture(levels=tuple(levels))
+
+
+def sample_mipmapped(
+    texture: MipTexture, uv: Float[Tensor, "pixel 2"], footprint: Float[Tensor, "pixel"]
+) -> Float[Tensor, "pixel channel"]:
+    """Trilinear lookup: from the two halvings between which a pixel's size lies.
+
+    Args:
+        texture: Differentiable.
+        uv: In [0, 1] with v up; differentiable.
+        footprint: The pixels' extent in texture coordinates.
+    """
+    finest = texture.levels[0]
+    level = torch.log2((footprint * finest.shape[-1]).clamp(min=1.0))
+    level = level.clamp(max=len(texture.levels) - 1.0)
+    out = finest.new_zeros(len(uv), finest.shape[0])
+    for k, halved in enumerate(texture.levels):
+        share = (1 - (level - k).abs()).clamp(min=0)
+        chosen = torch.nonzero(share > 0).squeeze(-1)
+        if len(chosen):
+            part = sample_texture(halved, uv[chosen]) * share[chosen, None]
+            out = out.index_add(0, chosen, part)
+    return out
 
 
 def sample_texture(
