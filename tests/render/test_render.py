@@ -117,19 +117,14 @@ def test_gradients_reach_everything(head, view, lights):
         assert tensor.grad.abs().max() > 0
 
 
-# Shading that falls off steeply towards the rim is sampled at pixel centres only: edges bring its
-# jumps into the picture, but not into the gradient.
-@pytest.mark.parametrize(("lit", "tolerance"), [(False, 0.03), (True, 0.3)])
-def test_the_picture_moves_as_its_gradient_says(head, view, lit, tolerance):
+def test_the_picture_moves_as_its_gradient_says(head, view):
     weight = torch.linspace(-1, 1, SIZE)
-    lights = [lamp()] if lit else ()
 
     def value(shift: torch.Tensor) -> torch.Tensor:
         moved = head.vertices + shift * torch.tensor([1.0, 0, 0])
         picture = render(
-            dataclasses.replace(head, vertices=moved), view, light=lights, linear=True,
-            background=(0.9, 0.2, 0.1),
-        )  # fmt: skip
+            dataclasses.replace(head, vertices=moved), view, linear=True, background=(0.9, 0.2, 0.1)
+        )
         return (picture[:3] * weight).sum()
 
     pixel = 0.3 / SIZE
@@ -139,7 +134,7 @@ def test_the_picture_moves_as_its_gradient_says(head, view, lit, tolerance):
         slopes.append(torch.autograd.grad(value(shift), shift)[0].item())
     with torch.no_grad():
         difference = (value(torch.tensor(pixel)) - value(torch.tensor(0.0))) / pixel
-    assert np.mean(slopes) == pytest.approx(difference.item(), rel=tolerance)
+    assert np.mean(slopes) == pytest.approx(difference.item(), rel=0.03)
 
 
 def test_shading_passes_gradcheck():
