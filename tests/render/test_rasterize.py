@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from face3d.core import Camera, HeadMesh, InputError, Topology
+from face3d.core.camera import homogeneous_pixels
 from face3d.render import (
     fill_smoothly,
     interpolate,
@@ -13,6 +14,7 @@ from face3d.render import (
     texel_fragments,
     vertex_normals,
 )
+from face3d.render.numba_raster import rasterize_batch
 
 
 def camera(size: int = 64) -> Camera:
@@ -175,6 +177,19 @@ def test_an_empty_mesh_gives_an_empty_picture():
     assert (empty.face_index == -1).all()
 
 
+@pytest.mark.parametrize("bands", [1, 3, 64])
+def test_the_number_of_bands_changes_nothing(bands):
+    corners = homogeneous_pixels(camera(), soup(3).vertices)[None].double().numpy()
+    faces = soup(3).topology.faces
+    seen, weights = np.full((1, 64, 64), -1), np.zeros((1, 64, 64, 3))
+    depth = np.full((1, 64, 64), np.inf)
+    rasterize_batch(corners, faces, 0.01, False, bands, seen, weights, depth)
+    expected = rasterize(soup(3), camera(), backend="torch", cull_back=False)
+    np.testing.assert_array_equal(seen[0], expected.face_index.numpy())
+    np.testing.assert_allclose(weights[0], expected.barycentric.numpy(), atol=1e-6)
+
+
+@pytest.mark.slow
 def test_random_garbage_never_crashes():
     rng = np.random.default_rng(0)
     for _ in range(10_000):
