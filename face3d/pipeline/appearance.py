@@ -18,7 +18,7 @@ FULL_TRUST_COS, NO_TRUST_COS = 0.55, 0.15
 MIRROR_TRUST = 0.25
 """How much a texel's mirror image counts where the texel itself was not seen."""
 
-GRAZING_COS = 0.5
+GRAZING_COS, GRAZING_RANGE = 0.5, 0.3
 HUE_SPREAD, SHADE_SPREAD = 0.03, 0.5
 """Ears, neck and whatever is seen at a grazing angle must look like the cheeks to be trusted: at
 the outline, a head that is a millimetre off shows background, hair or clothes."""
@@ -147,9 +147,12 @@ def photo_texture(
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
     trust = trust * guide.mask("skin") if "skin" in data.regions else trust
     skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), (0.7, 0.5, 0.4))
-    doubtful = guide.mask("ears") + guide.mask("neck") + (baked.weight < GRAZING_COS).float()
+    # Gradual, or the texture would show the outline of the doubt.
+    grazing = ((GRAZING_COS - baked.weight) / GRAZING_RANGE + 0.5).clamp(0, 1)
+    doubt = torch.maximum((guide.mask("ears") + guide.mask("neck")).clamp(0, 1), grazing)
+    doubt = doubt * (1 - guide.mask("scalp")).clamp(0, 1)
     alike = _likeness(baked.rgb, skin)
-    trust = torch.where((doubtful > 0.3) & (guide.mask("scalp") < 0.5), trust * alike, trust)
+    trust = trust * (1 - doubt + doubt * alike)
     rgb, support = baked.rgb, trust
     if guide.mirror_uv is not None:
         both = torch.cat([baked.rgb, trust[None]])
