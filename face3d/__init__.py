@@ -20,3 +20,8 @@ def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         return getattr(import_module("face3d.pipeline"), name)
     raise AttributeError(f"module 'face3d' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is, for completion, without loading it."""
+    return sorted([*globals(), *_PUBLIC])

@@ -44,7 +44,7 @@ def bundled_folder() -> Path:
 def user_folder() -> Path:
     """The folder for assets that a user adds: $FACE3D_ASSETS, else under the home folder."""
     chosen = os.environ.get("FACE3D_ASSETS")
-    return Path(chosen) if chosen else Path.home() / ".local/share/face3d"
+    return Path(chosen).expanduser() if chosen else Path.home() / ".local/share/face3d"
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ import tyro
 
 from face3d.assets import list_assets
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
+from face3d.core.version import __version__
 
 ERROR_EXIT = 2
 
@@ -40,6 +41,8 @@ def reconstruct(
     from face3d import pipeline
 
     pipeline.require_output(output, photo=photo)
+    if preview == output:
+        raise InputError(f"--output and --preview are both {output}; give two names.")
     if preview is not None:
         pipeline.require_output(preview, photo=photo, suffixes=(".png",))
     if texture not in pipeline.TEXTURE_SIZES:
@@ -115,6 +118,9 @@ def assets_add(file: tyro.conf.Positional[Path], /) -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
+    if list(arguments) == ["--version"]:
+        print(f"face3d {__version__}")
+        return
     commands = {"reconstruct": reconstruct, "demo": demo}
     if list(arguments[:1]) == ["assets"]:
         # "face3d assets" alone lists; a default sub-command needs this small detour.
@@ -133,6 +139,11 @@ def main() -> None:
         _run(sys.argv[1:])
     except Face3dError as error:
         print(f"face3d: {error}", file=sys.stderr)
+        sys.exit(ERROR_EXIT)
+    except OSError as error:
+        # What no check foresaw, such as a name that is too long.
+        where = f" ({error.filename})"[:120] if error.filename else ""
+        print(f"face3d: {error.strerror or error}{where}; choose another file.", file=sys.stderr)
         sys.exit(ERROR_EXIT)
     except KeyboardInterrupt:
         print("face3d: stopped.", file=sys.stderr)

@@ -96,6 +96,8 @@ def read_open_head(path: Path, *, name: str = "open head", licence: str = "CC0-1
         AssetError: The file is missing, damaged, or lacks a key.
     """
     arrays = _load(path)
+    if "params.shape" in arrays:
+        raise AssetError(f"{path} holds the parameters of a head; read it with face3d.load.")
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
         raise AssetError(f"{path} lacks the keys {', '.join(missing)}; it is not a head file.")

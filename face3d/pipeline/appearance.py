@@ -1,5 +1,7 @@
 """The base-colour texture of a reconstructed head: the photo, completed where it shows nothing."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -7,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from face3d.core.landmarks import LEFT_IRIS, RIGHT_IRIS
 from face3d.core.threads import one_thread
 from face3d.core.types import Camera, HeadMesh
 from face3d.model import HeadData
@@ -27,6 +30,45 @@ TEETH, GUMS = (0.87, 0.83, 0.75), (0.62, 0.34, 0.33)
 TONGUE, MOUTH = (0.62, 0.32, 0.32), (0.28, 0.10, 0.10)
 BROWN_IRIS, PUPIL = (0.27, 0.17, 0.10), (0.02, 0.02, 0.02)
 MOST_WHITE_OF_EYE = 0.90
+GREY_CHROMA = 0.012
+LEAST_IRIS_PX = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iris:
+    """An iris in a photo."""
+
+    centre_px: tuple[float, float]
+    radius_px: float
+
+
+def irises_from_landmarks(landmarks: Float[np.ndarray, "478 xyz"]) -> list[Iris]:
+    """The irises of eyes that are open, from face-mesh landmarks in px."""
+    found = []
+    for ring, (upper, lower) in ((LEFT_IRIS, (386, 374)), (RIGHT_IRIS, (159, 145))):
+        centre, rim = landmarks[ring[0], :2], landmarks[list(ring)[1:], :2]
+        radius = float(np.linalg.norm(rim - centre, axis=1).mean())
+        opening = float(np.linalg.norm(landmarks[upper, :2] - landmarks[lower, :2]))
+        if radius >= LEAST_IRIS_PX and opening > 0.7 * radius:
+            found.append(Iris(centre_px=(float(centre[0]), float(centre[1])), radius_px=radius))
+    return found
+
+
+def _iris_colour(photo: UInt8[np.ndarray, "h w 3"], irises: Sequence[Iris]) -> Tensor:
+    """The median colour between pupil and rim, at a height where lids do not cover it."""
+    colours = []
+    for iris in irises:
+        (u, v), r = iris.centre_px, iris.radius_px
+        low = np.maximum(np.floor([u - r, v - r]).astype(int), 0)
+        part = photo[low[1] : int(v + r) + 2, low[0] : int(u + r) + 2]
+        rows, columns = np.mgrid[: part.shape[0], : part.shape[1]] + 0.5
+        x, y = (columns + low[0] - u) / r, (rows + low[1] - v) / r
+        ring = (np.hypot(x, y) > 0.5) & (np.hypot(x, y) < 0.85) & (np.abs(y) < 0.45)
+        colours.append(part[ring])
+    seen = np.concatenate(colours) if colours else np.zeros((0, 3))
+    if len(seen) < 6:
+        return torch.tensor(BROWN_IRIS)
+    return torch.tensor(np.median(seen, axis=0) / 255).float()
 
 
 class TexelGuide:
@@ -117,6 +159,14 @@ def _likeness(rgb: Tensor, colour: Tensor) -> Tensor:
     return torch.exp(-0.5 * (hue + shade))
 
 
+def _blurred(values: Float[Tensor, "size size"], reach: int) -> Float[Tensor, "size size"]:
+    """Means over squares of ``2 reach + 1`` texels."""
+    window = 2 * reach + 1
+    return torch.nn.functional.avg_pool2d(
+        values[None, None], window, stride=1, padding=reach, count_include_pad=False
+    )[0, 0]
+
+
 @one_thread()
 def photo_texture(
     data: HeadData,
@@ -125,6 +175,7 @@ def photo_texture(
     camera: Camera,
     *,
     size: int,
+    irises: Sequence[Iris] = (),
 ) -> Float[Tensor, "3 size size"]:
     """A whole texture from one photo.
 
@@ -138,6 +189,7 @@ def photo_texture(
         mesh: The head as it stands in the photo, in the world frame.
         camera: The photo's camera.
         size: Texels on a side, a power of two.
+        irises: Where the photo shows open eyes.
 
     Returns:
         sRGB colours in [0, 1].
@@ -146,6 +198,9 @@ def photo_texture(
     guide = texel_guide(data, size)
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
     trust = trust * guide.mask("skin") if "skin" in data.regions else trust
+    # What hides a texel ends suddenly; trust in its neighbours fades out towards it.
+    seen = (baked.weight > 0) | ~guide.covered
+    trust = trust * (2 * _blurred(seen.float(), size // 64) - 1).clamp(0, 1)
     skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), (0.7, 0.5, 0.4))
     # Gradual, or the texture would show the outline of the doubt.
     grazing = ((GRAZING_COS - baked.weight) / GRAZING_RANGE + 0.5).clamp(0, 1)
@@ -155,15 +210,17 @@ def photo_texture(
     trust = trust * (1 - doubt + doubt * alike)
     rgb, support = baked.rgb, trust
     if guide.mirror_uv is not None:
-        both = torch.cat([baked.rgb, trust[None]])
+        # Colours count by their trust, or what was not seen would bleed in at the border.
+        both = torch.cat([baked.rgb * trust, trust[None]])
         other = torch.zeros_like(both)
         other[:, guide.covered] = sample_texture(both, guide.mirror_uv).T
+        other[:3] /= other[3].clamp(min=1e-6)
         share = (1 - trust) * other[3] * MIRROR_TRUST
         total = (trust + share).clamp(min=1e-6)
         rgb = (baked.rgb * trust + other[:3] * share) / total
         support = (trust + 4 * share).clamp(max=1)
     out = fill_smoothly(rgb, support)
-    iris = _median_colour(baked.rgb, baked.weight * guide.mask("iris"), BROWN_IRIS)
+    iris = _iris_colour(photo, irises)
     white = _median_colour(
         baked.rgb,
         baked.weight * (guide.mask("eyes") - guide.mask("iris") - guide.mask("pupil")),
@@ -171,6 +228,9 @@ def photo_texture(
     )
     # Lids shade the white of the eye in the photo; what turns into view later should be lighter.
     white = white.clamp(min=0.35) * (MOST_WHITE_OF_EYE / white.max().clamp(min=0.35)) ** 0.7
+    white = 0.5 * (white + white.mean())  # lids tint it, too
+    # A photo without colours gets none in what is made up either.
+    grey = float((baked.rgb.amax(0) - baked.rgb.amin(0))[baked.weight > 0.3].median()) < GREY_CHROMA
     out = out.clamp(0, 1).flatten(1)
     guide.paint(out, ("eye_sockets",), skin * torch.tensor([0.85, 0.6, 0.6]))
     guide.paint(out, ("eyes",), white)
@@ -179,5 +239,6 @@ def photo_texture(
     for region, colour in (
         ("mouth_interior", MOUTH), ("gums", GUMS), ("teeth", TEETH), ("tongue", TONGUE),
     ):  # fmt: skip
-        guide.paint(out, (region,), torch.tensor(colour))
+        plain = torch.tensor(colour)
+        guide.paint(out, (region,), plain.mean().expand(3) if grey else plain)
     return out.reshape(3, size, size)

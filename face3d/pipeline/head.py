@@ -27,7 +27,7 @@ from face3d.export import (
     write_ply,
 )
 from face3d.model import HeadModel
-from face3d.pipeline.appearance import photo_texture
+from face3d.pipeline.appearance import irises_from_landmarks, photo_texture
 from face3d.pipeline.heads import OPEN_HEAD
 from face3d.pipeline.saved import FINGERPRINT, fingerprint, neutral_mesh, posed_mesh
 from face3d.render import PROFILE_RAD, portrait_camera, preview, sample_texture, side_by_side
@@ -36,7 +36,7 @@ Pose = Literal["neutral", "photo"]
 TEXTURE_SIZES = (128, 256, 512, 1024, 2048, 4096)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Head:
     """One person's head from one photo.
 
@@ -63,6 +63,13 @@ class Head:
                 f"The texture size is {self.texture_size}; use one of "
                 f"{', '.join(map(str, TEXTURE_SIZES))}."
             )
+
+    def __repr__(self) -> str:
+        """One line; the fields hold pictures and tensors."""
+        return (
+            f"Head({self.head!r}, from {self.frame.source or 'a picture'}, "
+            f"landmark error {self.landmark_error_px:.2f} px)"
+        )
 
     @property
     def params(self) -> HeadParams:
@@ -113,7 +120,12 @@ class Head:
     def texture(self) -> Float[Tensor, "3 size size"]:
         """Base colour, sRGB in [0, 1]: from the photo where it shows the head."""
         return photo_texture(
-            self.model.data, self.frame.rgb, self.mesh, self.camera, size=self.texture_size
+            self.model.data,
+            self.frame.rgb,
+            self.mesh,
+            self.camera,
+            size=self.texture_size,
+            irises=irises_from_landmarks(self.detection.landmarks),
         )
 
     def save(self, path: str | Path, *, pose: Pose = "neutral") -> Path:
@@ -299,6 +311,11 @@ def require_output(path: Path, *, photo: object = None, suffixes: Sequence[str] 
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file to write.")
+    blocker = next((p for p in path.parents if p.exists()), None)
+    if blocker is not None and not blocker.is_dir():
+        raise InputError(
+            f"{blocker} is a file, so {path} cannot be written; choose another folder."
+        )
     # An OBJ's textures are called head_skin.png and so on.
     written = [path, *path.parent.glob(f"{path.stem}_*")] if path.suffix == ".obj" else [path]
     if isinstance(photo, Path) and any(p.exists() and p.samefile(photo) for p in written):

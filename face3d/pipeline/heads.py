@@ -61,7 +61,7 @@ def head_path(name: str) -> Path:
     heads = [known for known in manifest() if known != "landmark_noise"]
     if name in heads:
         return find_asset(name)
-    if Path(name).suffix or Path(name).exists():
+    if name and (Path(name).suffix or Path(name).exists()):
         return Path(name)
     raise AssetError(f"There is no head {name!r}; use a path or one of {', '.join(heads)}.")
 

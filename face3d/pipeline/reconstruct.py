@@ -55,6 +55,7 @@ def reconstruct(
 
     Args:
         photo: Path, encoded bytes, PIL image or uint8 array (h, w), (h, w, 3) or (h, w, 4).
+            Pictures of more than 4096 px a side are reduced, and all px refer to that.
         face: "largest", or a number counting from 0 by size.
         head: Name or file of the head model.
         texture: Texels on a side of the texture.
@@ -73,9 +74,13 @@ def reconstruct(
         >>> head = face3d.reconstruct("photo.jpg")  # doctest: +SKIP
         >>> head.save("head.glb")  # doctest: +SKIP
     """
-    if face != "largest" and (isinstance(face, str) or face < 0):
-        raise InputError(f"face is {face!r}; use 'largest' or a number from 0.")
+    _require_choice(face)
     return _reconstruct(photo, face, head, texture, detector)[0]
+
+
+def _require_choice(face: object) -> None:
+    if face != "largest" and not (isinstance(face, int) and face >= 0):
+        raise InputError(f"face is {face!r}; use 'largest' or a number from 0.")
 
 
 def reconstruct_all(

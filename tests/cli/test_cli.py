@@ -102,7 +102,7 @@ def test_a_picture_20000_px_wide_is_handled(run, tmp_path):
     [
         (["-o", "head.fbx"], "ends in"),
         (["-o", "head.glb", "--face", "second"], "--face"),
-        (["-o", "head.glb", "--face", "7"], "choose 0 to 0"),
+        (["-o", "head.glb", "--face", "7"], "only face 0"),
         (["-o", "head.glb", "--face", "\u00b2"], "--face"),
         (["-o", "head.glb", "--preview", "look.jpg"], "look.jpg"),
         (["-o", "head.glb", "--preview", "look.glb"], "look.glb"),
@@ -187,6 +187,36 @@ def test_the_demo_runs_as_a_command(tmp_path):
     assert (tmp_path / "demo/astronaut.glb").stat().st_size > 1e6
     with Image.open(tmp_path / "demo/astronaut-preview.png") as picture:
         assert picture.size[1] == 512
+
+
+@pytest.mark.parametrize("which", ["output", "head", "asset", "preview"])
+def test_names_that_no_file_can_have_are_said(run, portrait, tmp_path, which):
+    long = tmp_path / ("n" * 300 + (".pkl" if which in ("head", "asset") else ".png"))
+    options = {
+        "output": ["reconstruct", portrait, "-o", long],
+        "preview": ["reconstruct", portrait, "-o", tmp_path / "h.glb", "--preview", long],
+        "head": ["reconstruct", portrait, "-o", tmp_path / "h.glb", "--head", long],
+        "asset": ["assets", "add", long],
+    }[which]
+    code, _, error = run(*options)
+    assert code == 2
+    assert only_message(error)
+    assert sorted(tmp_path.iterdir()) == [portrait]
+
+
+def test_output_and_preview_must_differ_and_be_writable(run, portrait, tmp_path):
+    both = tmp_path / "p.png"
+    code, _, error = run("reconstruct", portrait, "-o", both, "--preview", both)
+    assert (code, "two names" in error) == (2, True)
+    preview = portrait / "x" / "p.png"
+    code, _, error = run("reconstruct", portrait, "-o", tmp_path / "h.npz", "--preview", preview)
+    assert (code, "is a file" in error) == (2, True)
+    assert sorted(tmp_path.iterdir()) == [portrait]
+
+
+def test_version(run):
+    code, out, _ = run("--version")
+    assert (code, out.split()[0]) == (0, "face3d")
 
 
 @pytest.mark.parametrize("name", ["photo.png", "head_skin.png"])

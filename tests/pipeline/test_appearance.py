@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+import face3d
+from face3d.pipeline.appearance import BROWN_IRIS, Iris, _iris_colour, irises_from_landmarks
+
+
+def eye_picture() -> np.ndarray:
+    """A blue iris of radius 10 px with a dark pupil, under a lid that hides its upper third."""
+    y, x = np.mgrid[0:60, 0:80] + 0.5
+    distance = np.hypot(x - 40, y - 30)
+    picture = np.full((60, 80, 3), (200, 150, 130), np.uint8)
+    picture[distance < 10] = (60, 90, 160)
+    picture[distance < 4] = (5, 5, 5)
+    picture[y < 24] = (180, 120, 110)
+    return picture
+
+
+def test_the_iris_colour_is_neither_the_lids_nor_the_pupils():
+    found = _iris_colour(eye_picture(), [Iris(centre_px=(40.0, 30.0), radius_px=10.0)])
+    torch.testing.assert_close(found * 255, torch.tensor([60.0, 90, 160]))
+
+
+def test_without_open_eyes_the_iris_is_brown():
+    assert _iris_colour(eye_picture(), []).tolist() == pytest.approx(BROWN_IRIS)
+    outside = [Iris(centre_px=(500.0, 30.0), radius_px=10.0)]
+    assert _iris_colour(eye_picture(), outside).tolist() == pytest.approx(BROWN_IRIS)
+
+
+def test_closed_eyes_have_no_iris():
+    head = face3d.reconstruct(data.astronaut(), texture=128)
+    landmarks = head.detection.landmarks.copy()
+    assert len(irises_from_landmarks(landmarks)) == 2
+    landmarks[[386, 159]] = landmarks[[374, 145]]
+    assert irises_from_landmarks(landmarks) == []
+
+
+def test_a_grey_photo_gives_a_grey_texture():
+    grey = data.astronaut().mean(-1).astype(np.uint8)
+    texture = face3d.reconstruct(grey, texture=256).texture
+    covered = texture.sum(0) > 0
+    chroma = (texture.amax(0) - texture.amin(0))[covered]
+    # The eye sockets' lining keeps a trace of its tint.
+    assert chroma.quantile(0.9) < 0.03
