@@ -90,8 +90,8 @@ def choose_faces(
         return detection
     index = 0 if which == "largest" else int(which)
     if not 0 <= index < count:
-        choice = "only face 0" if count == 1 else f"faces 0 to {count - 1}"
-        raise DetectionError(f"Face {index} was asked for, but {source} shows {choice}.")
+        faces = "1 face; choose 0" if count == 1 else f"{count}; choose 0 to {count - 1}"
+        raise DetectionError(f"Face {index} was asked for, but {source} shows {faces}.")
     chosen = slice(index, index + 1)
     return Detection(
         box_xyxy=detection.box_xyxy[chosen],

@@ -102,7 +102,7 @@ def test_a_picture_20000_px_wide_is_handled(run, tmp_path):
     [
         (["-o", "head.fbx"], "ends in"),
         (["-o", "head.glb", "--face", "second"], "--face"),
-        (["-o", "head.glb", "--face", "7"], "only face 0"),
+        (["-o", "head.glb", "--face", "7"], "1 face; choose 0"),
         (["-o", "head.glb", "--face", "\u00b2"], "--face"),
         (["-o", "head.glb", "--preview", "look.jpg"], "look.jpg"),
         (["-o", "head.glb", "--preview", "look.glb"], "look.glb"),
