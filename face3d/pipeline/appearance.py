@@ -161,10 +161,12 @@ def _likeness(rgb: Tensor, colour: Tensor) -> Tensor:
 
 def _blurred(values: Float[Tensor, "size size"], reach: int) -> Float[Tensor, "size size"]:
     """Means over squares of ``2 reach + 1`` texels."""
-    window = 2 * reach + 1
-    return torch.nn.functional.avg_pool2d(
-        values[None, None], window, stride=1, padding=reach, count_include_pad=False
-    )[0, 0]
+    out, window = values[None, None], 2 * reach + 1
+    for size, pad in (((window, 1), (reach, 0)), ((1, window), (0, reach))):
+        out = torch.nn.functional.avg_pool2d(
+            out, size, stride=1, padding=pad, count_include_pad=False
+        )
+    return out[0, 0]
 
 
 @one_thread()
