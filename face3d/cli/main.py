@@ -45,10 +45,7 @@ def reconstruct(
         raise InputError(f"--output and --preview are both {output}; give two names.")
     if preview is not None:
         pipeline.require_output(preview, photo=photo, suffixes=(".png",))
-    if texture not in pipeline.TEXTURE_SIZES:
-        raise InputError(
-            f"--texture is {texture}; use one of {', '.join(map(str, pipeline.TEXTURE_SIZES))}."
-        )
+    pipeline.require_texture_size(texture)
     if face == "all":
         heads = pipeline.reconstruct_all(photo, head=head, texture=texture)
     else:

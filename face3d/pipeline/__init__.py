@@ -1,9 +1,9 @@
 """What users call: the stages put together."""
 
 from face3d.pipeline.head import OUTPUT_SUFFIXES as OUTPUT_SUFFIXES
-from face3d.pipeline.head import TEXTURE_SIZES as TEXTURE_SIZES
 from face3d.pipeline.head import Head as Head
 from face3d.pipeline.head import require_output as require_output
+from face3d.pipeline.head import require_texture_size as require_texture_size
 from face3d.pipeline.heads import install_head as install_head
 from face3d.pipeline.heads import load_head as load_head
 from face3d.pipeline.heads import read_head as read_head

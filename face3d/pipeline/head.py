@@ -29,7 +29,7 @@ from face3d.export import (
 from face3d.model import HeadModel
 from face3d.pipeline.appearance import irises_from_landmarks, photo_texture
 from face3d.pipeline.heads import OPEN_HEAD
-from face3d.pipeline.saved import FINGERPRINT, fingerprint, neutral_mesh, posed_mesh
+from face3d.pipeline.saved import FINGERPRINT, Meshes, fingerprint
 from face3d.render import PROFILE_RAD, portrait_camera, preview, sample_texture, side_by_side
 
 Pose = Literal["neutral", "photo"]
@@ -37,7 +37,7 @@ TEXTURE_SIZES = (128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Head:
+class Head(Meshes):
     """One person's head from one photo.
 
     Attributes:
@@ -58,11 +58,7 @@ class Head:
 
     def __post_init__(self) -> None:
         """Refuse textures that cannot be made."""
-        if self.texture_size not in TEXTURE_SIZES:
-            raise InputError(
-                f"The texture size is {self.texture_size}; use one of "
-                f"{', '.join(map(str, TEXTURE_SIZES))}."
-            )
+        require_texture_size(self.texture_size)
 
     def __repr__(self) -> str:
         """One line; the fields hold pictures and tensors."""
@@ -105,16 +101,6 @@ class Head:
         """Mean of width and height of the box around the outer eye corners and the chin, px."""
         corners = self.detection.landmarks[[EYE_OUTER_LEFT, EYE_OUTER_RIGHT, CHIN], :2]
         return float(np.ptp(corners, axis=0).mean())
-
-    @cached_property
-    def mesh(self) -> HeadMesh:
-        """The surface as it stands in the photo: posed, in the world (camera) frame, metres."""
-        return posed_mesh(self.model, self.params)
-
-    @cached_property
-    def neutral(self) -> HeadMesh:
-        """The same person at rest, in the head frame, metres."""
-        return neutral_mesh(self.model, self.params)
 
     @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
@@ -291,6 +277,19 @@ class Head:
 
 
 OUTPUT_SUFFIXES = (".glb", ".obj", ".ply", ".npz", ".png")
+
+
+def require_texture_size(size: int) -> None:
+    """Raise unless a texture can have this many texels on a side.
+
+    Raises:
+        InputError: It is none of TEXTURE_SIZES.
+    """
+    if size not in TEXTURE_SIZES:
+        raise InputError(
+            f"The texture size (--texture) is {size}; "
+            f"use one of {', '.join(map(str, TEXTURE_SIZES))}."
+        )
 
 
 def require_output(path: Path, *, photo: object = None, suffixes: Sequence[str] = ()) -> None:

@@ -17,17 +17,28 @@ from face3d.pipeline.heads import load_head
 FINGERPRINT = "head_fingerprint"
 
 
-def posed_mesh(model: HeadModel, params: HeadParams) -> HeadMesh:
-    """The surface as the parameters pose it, in the world frame, metres."""
-    with torch.no_grad():
-        return model.mesh(params, frame="world")
+class Meshes:
+    """The surfaces of whatever has a ``model`` and ``params`` for it."""
 
+    model: HeadModel
 
-def neutral_mesh(model: HeadModel, params: HeadParams) -> HeadMesh:
-    """The same person at rest, in the head frame, metres."""
-    with torch.no_grad():
-        rest = model(params.shape, torch.zeros_like(params.expression))
-    return HeadMesh(vertices=rest, frame="head", topology=model.data.topology)
+    @property
+    def params(self) -> HeadParams:
+        """Identity, expression, jaw, eyes and where the head is."""
+        raise NotImplementedError
+
+    @cached_property
+    def mesh(self) -> HeadMesh:
+        """The surface as it stands in the photo: posed, in the world (camera) frame, metres."""
+        with torch.no_grad():
+            return self.model.mesh(self.params, frame="world")
+
+    @cached_property
+    def neutral(self) -> HeadMesh:
+        """The same person at rest, in the head frame, metres."""
+        with torch.no_grad():
+            rest = self.model(self.params.shape, torch.zeros_like(self.params.expression))
+        return HeadMesh(vertices=rest, frame="head", topology=self.model.data.topology)
 
 
 def fingerprint(data: HeadData) -> str:
@@ -39,7 +50,7 @@ def fingerprint(data: HeadData) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavedHead:
+class SavedHead(Meshes):
     """A head that was read from its parameter file.
 
     Attributes:
@@ -59,16 +70,6 @@ class SavedHead:
     def camera(self) -> Camera | None:
         """The photo's camera; its frame is the world."""
         return self.saved.camera
-
-    @cached_property
-    def mesh(self) -> HeadMesh:
-        """The surface as it stands in the photo: posed, in the world (camera) frame, metres."""
-        return posed_mesh(self.model, self.params)
-
-    @cached_property
-    def neutral(self) -> HeadMesh:
-        """The same person at rest, in the head frame, metres."""
-        return neutral_mesh(self.model, self.params)
 
 
 def load(path: str | Path) -> SavedHead:

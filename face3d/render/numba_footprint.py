@@ -5,15 +5,14 @@ from typing import no_type_check
 import numba
 import numpy as np
 
+from face3d.render.numba_raster import ray_weights
+
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _uv_at(corners, uv, i, j, k, p, q, r, u, v):
     """Texture coordinates where the ray of pixel (u, v) meets the plane of a face."""
-    xi, yi = corners[i, 0] - u * corners[i, 2], corners[i, 1] - v * corners[i, 2]
-    xj, yj = corners[j, 0] - u * corners[j, 2], corners[j, 1] - v * corners[j, 2]
-    xk, yk = corners[k, 0] - u * corners[k, 2], corners[k, 1] - v * corners[k, 2]
-    wi, wj, wk = xj * yk - xk * yj, xk * yi - xi * yk, xi * yj - xj * yi
+    _, _, (wi, wj, wk) = ray_weights(corners, i, j, k, u, v)
     total = wi + wj + wk
     if total == 0.0:
         return uv[p, 0], uv[p, 1]

@@ -163,6 +163,21 @@ def _fill_band(corners, faces, x, y, inverse, rows, near_m, cull_back, seen, nea
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
+def ray_weights(corners, a, b, c, u, v):
+    """Barycentrics, up to their sum, of the point where the ray of pixel (u, v) meets a face.
+
+    Returns:
+        The corners' x and their y, taken from the pixel and times depth, and the three weights.
+    """
+    xa, ya = corners[a, 0] - u * corners[a, 2], corners[a, 1] - v * corners[a, 2]
+    xb, yb = corners[b, 0] - u * corners[b, 2], corners[b, 1] - v * corners[b, 2]
+    xc, yc = corners[c, 0] - u * corners[c, 2], corners[c, 1] - v * corners[c, 2]
+    weights = (xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya)
+    return (xa, xb, xc), (ya, yb, yc), weights
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
 def _resolve_band(corners, faces, rows, seen, bary, depth):
     """Barycentrics and depth of what each pixel of a band sees, where its ray meets the face."""
     for row in range(rows[0], rows[1]):
@@ -174,10 +189,7 @@ def _resolve_band(corners, faces, rows, seen, bary, depth):
             u = column + 0.5
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
             za, zb, zc = corners[a, 2], corners[b, 2], corners[c, 2]
-            xa, ya = corners[a, 0] - u * za, corners[a, 1] - v * za
-            xb, yb = corners[b, 0] - u * zb, corners[b, 1] - v * zb
-            xc, yc = corners[c, 0] - u * zc, corners[c, 1] - v * zc
-            wa, wb, wc = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+            _, _, (wa, wb, wc) = ray_weights(corners, a, b, c, u, v)
             total = wa + wb + wc
             if total != 0.0:
                 wa, wb, wc = wa / total, wb / total, wc / total
@@ -242,10 +254,7 @@ def _pull_back_band(corners, faces, rows, seen, bary, by_bary, by_depth, by_corn
             u = column + 0.5
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
             za, zb, zc = corners[a, 2], corners[b, 2], corners[c, 2]
-            xa, ya = corners[a, 0] - u * za, corners[a, 1] - v * za
-            xb, yb = corners[b, 0] - u * zb, corners[b, 1] - v * zb
-            xc, yc = corners[c, 0] - u * zc, corners[c, 1] - v * zc
-            wa, wb, wc = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+            (xa, xb, xc), (ya, yb, yc), (wa, wb, wc) = ray_weights(corners, a, b, c, u, v)
             total = wa + wb + wc
             if total == 0.0 or min(wa / total, wb / total, wc / total) < -OVERSHOOT:
                 continue
