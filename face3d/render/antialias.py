@@ -1,10 +1,11 @@
 """Smooth silhouettes whose gradient moves edges (after Laine et al., 2020, section 3.5)."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from face3d.core.camera import homogeneous_pixels
@@ -39,12 +40,9 @@ def antialias(
     batch = image.shape[:-3]
     height, width, channels = image.shape[-3:]
     flat = image.reshape(-1, height, width, channels)
-    count = mesh.vertices.shape[-2]
-    corners = homogeneous_pixels(camera, mesh.vertices).expand(*batch, count, 3)
-    corners = corners.reshape(-1, count, 3)
-    z = corners[..., 2:]
-    points = corners[..., :2] / torch.where(z.abs() < NEAR_M, torch.full_like(z, NEAR_M), z)
-    edges, towards = _silhouettes(points, z[..., 0], mesh, fragments)
+    points, depth = corner_pixels(mesh, camera, batch)
+    edges, towards = find_edges(points, depth, mesh, fragments)
+    edges = edges.long()
     where = torch.nonzero(edges[..., 0] >= 0)
     if len(where) == 0:
         return image
@@ -65,19 +63,44 @@ def antialias(
     crossing = along_a + (line - across_a) * (along_b - along_a) / (across_b - across_a)
     reach = crossing - (centre * pick).sum(-1)
     reach = torch.where(swap, -reach, reach).clamp(0, 1) - 0.5
-    at_front = (picture, front[:, 1], front[:, 0])
-    at_back = (picture, back[:, 1], back[:, 0])
-    difference = flat[at_front] - flat[at_back]
+    rows = flat.reshape(-1, channels)
+    at_front = (picture * height + front[:, 1]) * width + front[:, 0]
+    at_back = (picture * height + back[:, 1]) * width + back[:, 0]
+    difference = rows[at_front] - rows[at_back]
     # Beyond half of the way the surface reaches into the pixel behind, before it leaves its own.
-    out = flat.index_put(at_back, reach.clamp(min=0)[:, None] * difference, accumulate=True)
-    out = out.index_put(at_front, reach.clamp(max=0)[:, None] * difference, accumulate=True)
+    shares = torch.cat([reach.clamp(min=0), reach.clamp(max=0)])[:, None]
+    out = rows.index_add(0, torch.cat([at_back, at_front]), shares * difference.repeat(2, 1))
     return out.reshape(*batch, height, width, channels)
 
 
-def _silhouettes(
-    points: Tensor, depth: Tensor, mesh: HeadMesh, fragments: Fragments
-) -> tuple[Tensor, Tensor]:
-    """Silhouette edges (b, h, w, 2, 2) and the side of the surface that ends (b, h, w, 2)."""
+def corner_pixels(
+    mesh: HeadMesh, camera: Camera, batch: Sequence[int]
+) -> tuple[Float[Tensor, "b vertex 2"], Float[Tensor, "b vertex"]]:
+    """Pixels and depths of the vertices; pixels are of no use where a depth is below NEAR_M."""
+    count = mesh.vertices.shape[-2]
+    corners = homogeneous_pixels(camera, mesh.vertices).expand(*batch, count, 3)
+    corners = corners.reshape(-1, count, 3)
+    z = corners[..., 2:]
+    return corners[..., :2] / torch.where(z < NEAR_M, torch.full_like(z, NEAR_M), z), z[..., 0]
+
+
+def find_edges(
+    points: Float[Tensor, "b vertex 2"],
+    depth: Float[Tensor, "b vertex"],
+    mesh: HeadMesh,
+    fragments: Fragments,
+) -> tuple[Int[Tensor, "b h w 2 2"], Bool[Tensor, "b h w 2"]]:
+    """The silhouette edge between each pixel and its right and its lower neighbour.
+
+    Args:
+        points: As of ``corner_pixels``.
+        depth: As of ``corner_pixels``.
+        mesh: The surface.
+        fragments: What the rasterizer saw of it.
+
+    Returns:
+        The edge's two vertices, or -1; and whether the surface that ends is the neighbour's.
+    """
     height, width = fragments.face_index.shape[-2:]
     seen = fragments.face_index.reshape(-1, height, width)
     edges = torch.full((*seen.shape, 2, 2), -1, dtype=torch.int32)
@@ -94,7 +117,7 @@ def _silhouettes(
         edges.numpy(),
         towards.numpy(),
     )
-    return edges.long(), towards
+    return edges, towards
 
 
 class _Key:

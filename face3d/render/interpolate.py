@@ -97,5 +97,5 @@ def vertex_normals(
     cross = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(vertices)
     for k in range(3):
-        total = total.index_add(-2, faces[:, k], cross)
+        total = total.scatter_add(-2, faces[:, k, None].expand_as(cross), cross)
     return total / total.norm(dim=-1, keepdim=True).clamp(min=1e-12)

@@ -41,6 +41,14 @@ Light = SphericalHarmonics | DirectionalLight | PointLight
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shadows:
+    """What reaches each vertex of the lights, 0 to 1."""
+
+    ambient: Float[Tensor, "*batch vertex"]  # of the light from everywhere
+    single: Float[Tensor, "*batch light vertex"]  # of each single light, in their order
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """What pixels show, one row each; ``image`` says of which picture of the batch."""
 
@@ -49,6 +57,9 @@ class Surface:
     point: Float[Tensor, "pixel 3"]  # metres
     towards_eye: Float[Tensor, "pixel 3"]  # unit
     roughness: Float[Tensor, "pixel"]  # of the specular lobe; one or more has none
+    wrap: Float[Tensor, "pixel 3"] | None = None  # how far light creeps around, by colour
+    ambient: Float[Tensor, "pixel"] | None = None  # reached by the light from everywhere
+    single: Float[Tensor, "pixel light"] | None = None  # reached by each single light
 
 
 def shade(
@@ -64,21 +75,40 @@ def shade(
     if not lights:
         return surface.albedo
     total = torch.zeros_like(surface.albedo)
+    seen = (surface.normal * surface.towards_eye).sum(-1)
+    number = 0
     for light in lights:
         if isinstance(light, SphericalHarmonics):
-            basis = sh_basis(surface.normal)
-            colour = _rows(light.coefficients, 2, image)
-            irradiance = (basis[:, :, None] * colour).sum(1)
-            total = total + surface.albedo * irradiance.clamp(min=0)
+            total = total + surface.albedo * _from_everywhere(surface, light, image)
             continue
         if isinstance(light, PointLight):
             way = _rows(light.place_m, 1, image) - surface.point
             strength = _rows(light.rgb, 1, image) / (way**2).sum(-1, keepdim=True).clamp(min=1e-6)
         else:
-            way = _rows(light.towards, 1, image).expand_as(surface.normal)
+            way = _rows(light.towards, 1, image)
             strength = _rows(light.rgb, 1, image)
-        total = total + _reflected(surface, normalize(way, dim=-1)) * strength
+        if surface.single is not None:
+            strength = strength * surface.single[:, number, None]
+        number += 1
+        total = total + _reflected(surface, seen, normalize(way, dim=-1)) * strength
     return total
+
+
+def _from_everywhere(
+    surface: Surface, light: SphericalHarmonics, image: Tensor | None
+) -> Float[Tensor, "pixel 3"]:
+    """Irradiance of spherical harmonics, as far as it reaches the pixels."""
+    basis = sh_basis(surface.normal)
+    if light.coefficients.ndim == 2:
+        irradiance = basis @ light.coefficients
+    else:
+        irradiance = (basis[:, None] @ _rows(light.coefficients, 2, image))[:, 0]
+    irradiance = irradiance.clamp(min=0)
+    if surface.ambient is None:
+        return irradiance
+    # Of the light that hollows keep out, some comes back from their walls.
+    kept_out = 1 - surface.ambient[:, None]
+    return irradiance * (1 - kept_out) / (1 - surface.albedo * kept_out)
 
 
 def _rows(value: Tensor, own_axes: int, image: Tensor | None) -> Tensor:
@@ -88,17 +118,34 @@ def _rows(value: Tensor, own_axes: int, image: Tensor | None) -> Tensor:
     return value[image]
 
 
-def _reflected(surface: Surface, towards: Float[Tensor, "pixel 3"]) -> Float[Tensor, "pixel 3"]:
-    """Light that a unit of light from one direction sends to the eye."""
-    facing = (surface.normal * towards).sum(-1).clamp(min=0)
-    seen = (surface.normal * surface.towards_eye).sum(-1).clamp(min=1e-3)
-    half = normalize(towards + surface.towards_eye, dim=-1)
-    along = (surface.normal * half).sum(-1).clamp(min=0)
+def _reflected(
+    surface: Surface, seen: Float[Tensor, "pixel"], towards: Float[Tensor, "#pixel 3"]
+) -> Float[Tensor, "pixel 3"]:
+    """Light that a unit of light from one direction sends to the eye.
+
+    Args:
+        surface: The pixels.
+        seen: Cosines between normals and the way to the eye.
+        towards: Unit.
+    """
+    if len(towards) == 1:
+        cosine, to_eye = surface.normal @ towards[0], surface.towards_eye @ towards[0]
+    else:
+        cosine = (surface.normal * towards).sum(-1)
+        to_eye = (surface.towards_eye * towards).sum(-1)
+    # The half vector h enters only by its cosines, which follow from those of its two parts.
+    double = (2 + 2 * to_eye).clamp(min=1e-6).sqrt()
+    along = ((cosine + seen) / double).clamp(min=0)
+    facing, seen = cosine.clamp(min=0), seen.clamp(min=1e-3)
     alpha = surface.roughness.clamp(0.05, 1) ** 2
-    lobe = alpha**2 / ((along**2) * (alpha**2 - 1) + 1) ** 2  # times pi, as the diffuse term
+    lobe = alpha**2 / (along**2 * (alpha**2 - 1) + 1) ** 2  # times pi, as the diffuse term
     k = alpha / 2
     shadowing = 1 / ((facing * (1 - k) + k) * (seen * (1 - k) + k))
-    slant = (1 - (towards * half).sum(-1).clamp(0, 1)) ** 5
-    fresnel = SKIN_REFLECTANCE + (1 - SKIN_REFLECTANCE) * slant
-    glossy = torch.where(surface.roughness < 1, 0.25 * lobe * shadowing * fresnel, 0.0)
-    return facing[:, None] * (surface.albedo * (1 - fresnel[:, None]) + glossy[:, None])
+    fresnel = SKIN_REFLECTANCE + (1 - SKIN_REFLECTANCE) * (1 - double / 2).clamp(min=0) ** 5
+    glossy = torch.where(surface.roughness < 1, 0.25 * facing * lobe * shadowing * fresnel, 0.0)
+    if surface.wrap is None:
+        return (facing * (1 - fresnel))[:, None] * surface.albedo + glossy[:, None]
+    # Light that enters skin leaves it a little further on, red the furthest (Green, GPU Gems,
+    # 2004, chapter 16); the division keeps the sum over all directions.
+    diffuse = (cosine[:, None] + surface.wrap).clamp(min=0) / (1 + surface.wrap) ** 2
+    return (1 - fresnel)[:, None] * diffuse * surface.albedo + glossy[:, None]

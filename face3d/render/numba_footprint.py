@@ -5,21 +5,35 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-from face3d.render.numba_raster import ray_weights
-
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def _uv_at(corners, uv, i, j, k, p, q, r, u, v):
-    """Texture coordinates where the ray of pixel (u, v) meets the plane of a face."""
-    _, _, (wi, wj, wk) = ray_weights(corners, i, j, k, u, v)
+def footprint_at(corners, uv, i, j, k, p, q, r, u, v):
+    """The longer side of the footprint of pixel (u, v) on a face, in texture coordinates.
+
+    A corner's weight at (u, v) is the product of (u, v, 1) with the cross product of the other two
+    corners, so weights and their derivatives need no more than these three vectors.
+    """
+    xi, yi, zi = corners[i, 0], corners[i, 1], corners[i, 2]
+    xj, yj, zj = corners[j, 0], corners[j, 1], corners[j, 2]
+    xk, yk, zk = corners[k, 0], corners[k, 1], corners[k, 2]
+    ai, bi = yj * zk - zj * yk, zj * xk - xj * zk
+    aj, bj = yk * zi - zk * yi, zk * xi - xk * zi
+    ak, bk = yi * zj - zi * yj, zi * xj - xi * zj
+    wi = ai * u + bi * v + xj * yk - yj * xk
+    wj = aj * u + bj * v + xk * yi - yk * xi
+    wk = ak * u + bk * v + xi * yj - yi * xj
     total = wi + wj + wk
     if total == 0.0:
-        return uv[p, 0], uv[p, 1]
-    return (
-        (wi * uv[p, 0] + wj * uv[q, 0] + wk * uv[r, 0]) / total,
-        (wi * uv[p, 1] + wj * uv[q, 1] + wk * uv[r, 1]) / total,
-    )
+        return 0.0
+    share = 1.0 / total
+    s = (wi * uv[p, 0] + wj * uv[q, 0] + wk * uv[r, 0]) * share
+    t = (wi * uv[p, 1] + wj * uv[q, 1] + wk * uv[r, 1]) * share
+    su = ai * (uv[p, 0] - s) + aj * (uv[q, 0] - s) + ak * (uv[r, 0] - s)
+    tu = ai * (uv[p, 1] - t) + aj * (uv[q, 1] - t) + ak * (uv[r, 1] - t)
+    sv = bi * (uv[p, 0] - s) + bj * (uv[q, 0] - s) + bk * (uv[r, 0] - s)
+    tv = bi * (uv[p, 1] - t) + bj * (uv[q, 1] - t) + bk * (uv[r, 1] - t)
+    return np.sqrt(max(su * su + tu * tu, sv * sv + tv * tv)) * abs(share)
 
 
 @numba.njit(cache=True, parallel=True, nogil=True)
@@ -45,12 +59,6 @@ def footprint_batch(corners, faces, seen, uv, uv_faces, out):
                 continue
             i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
             p, q, r = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
-            u, v = column + 0.5, row + 0.5
-            # A quarter of a pixel to each side stays on the face's plane without overshooting.
-            au, av = _uv_at(points, uv, i, j, k, p, q, r, u - 0.25, v)
-            bu, bv = _uv_at(points, uv, i, j, k, p, q, r, u + 0.25, v)
-            cu, cv = _uv_at(points, uv, i, j, k, p, q, r, u, v - 0.25)
-            du, dv = _uv_at(points, uv, i, j, k, p, q, r, u, v + 0.25)
-            along = 2 * np.sqrt((bu - au) ** 2 + (bv - av) ** 2)
-            down = 2 * np.sqrt((du - cu) ** 2 + (dv - cv) ** 2)
-            out[b, row, column] = max(along, down)
+            out[b, row, column] = footprint_at(
+                points, uv, i, j, k, p, q, r, column + 0.5, row + 0.5
+            )

@@ -185,6 +185,10 @@ def _resolve_band(corners, faces, rows, seen, bary, depth):
         for column in range(seen.shape[1]):
             f = seen[row, column]
             if f < 0:
+                bary[row, column, 0] = 0.0
+                bary[row, column, 1] = 0.0
+                bary[row, column, 2] = 0.0
+                depth[row, column] = np.inf
                 continue
             u = column + 0.5
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -216,9 +220,9 @@ def rasterize_batch(corners, faces, near_m, cull_back, bands, seen, bary, depth)
         near_m: Faces are clipped at this depth.
         cull_back: Leave out faces that turn their back.
         bands: Strips per image; each is one unit of parallel work.
-        seen: (b, h, w) int64, filled with -1.
-        bary: (b, h, w, 3), zeros.
-        depth: (b, h, w), infinity.
+        seen: (b, h, w) int64, of any content.
+        bary: (b, h, w, 3), of any content.
+        depth: (b, h, w), of any content.
     """
     batch, height = seen.shape[0], seen.shape[1]
     x = np.zeros((batch, corners.shape[1]), np.int64)
@@ -229,6 +233,7 @@ def rasterize_batch(corners, faces, near_m, cull_back, bands, seen, bary, depth)
     for job in numba.prange(batch * bands):
         b, strip = job // bands, job % bands
         rows = (strip * height // bands, (strip + 1) * height // bands)
+        seen[b, rows[0] : rows[1]] = -1
         nearness = np.zeros((rows[1] - rows[0], seen.shape[2]), np.float32)
         _fill_band(
             corners[b], faces, x[b], y[b], inverse[b], rows, near_m, cull_back, seen[b], nearness

@@ -71,6 +71,15 @@ def _end_of_surface(points, depth, faces, across, near_m, face, u, v, du, dv, ed
     return False
 
 
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _goes_on(points, faces, across, face, other):
+    """Whether two faces share an edge and turn the same way: no silhouette lies between them."""
+    if across[face, 0] != other and across[face, 1] != other and across[face, 2] != other:
+        return False
+    return _double_area(points, faces, face) * _double_area(points, faces, other) > 0
+
+
 @numba.njit(cache=True, parallel=True, nogil=True)
 @no_type_check
 def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, edges, towards):
@@ -91,6 +100,7 @@ def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, ed
     for job in numba.prange(batch * height):
         b, row = job // height, job % height
         edge = np.zeros(2, np.int64)
+        corners, near = points[b], depth[b]
         for column in range(width):
             here = seen[b, row, column]
             for axis in range(2):
@@ -99,6 +109,9 @@ def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, ed
                     continue
                 there = seen[b, r, c]
                 if here == there:
+                    continue
+                both = here >= 0 and there >= 0
+                if both and _goes_on(corners, faces, across, here, there):
                     continue
                 swap = here < 0 or (
                     there >= 0 and pixel_depth[b, r, c] < pixel_depth[b, row, column]
@@ -109,12 +122,12 @@ def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, ed
                     u, v, step, face = c + 0.5, r + 0.5, -1.0, there
                 du, dv = step * (1 - axis), step * axis
                 if not _end_of_surface(
-                    points[b], depth[b], faces, across, near_m, face, u, v, du, dv, edge
+                    corners, near, faces, across, near_m, face, u, v, du, dv, edge
                 ):
                     continue
                 # Steep edges are smoothed along rows and flat ones along columns, none twice.
-                dx = abs(points[b, edge[1], 0] - points[b, edge[0], 0])
-                dy = abs(points[b, edge[1], 1] - points[b, edge[0], 1])
+                dx = abs(corners[edge[1], 0] - corners[edge[0], 0])
+                dy = abs(corners[edge[1], 1] - corners[edge[0], 1])
                 if (dy >= dx) == (axis == 0):
                     edges[b, row, column, axis, 0] = edge[0]
                     edges[b, row, column, axis, 1] = edge[1]

@@ -1,4 +1,4 @@
-"""A quick, pleasant picture of a textured head, for previews."""
+"""A pleasant picture of a head, for previews."""
 
 import math
 
@@ -10,13 +10,20 @@ from torch import Tensor
 from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.transforms import rigid_from_parts
 from face3d.core.types import Camera, HeadMesh
-from face3d.render.interpolate import interpolate, vertex_normals
-from face3d.render.rasterize import rasterize
-from face3d.render.shade import linear_from_srgb, srgb_from_linear
-from face3d.render.texture import sample_texture
+from face3d.render.light import DirectionalLight, Light, Shadows, SphericalHarmonics
+from face3d.render.materials import lifelike
+from face3d.render.occlusion import cast_shadows
+from face3d.render.render import Maps, render
+from face3d.render.shade import sh_basis
 
-KEY_LIGHT = (-0.35, 0.45, 0.85)
-"""Direction to the key light in the camera's picture: from the upper left."""
+SINGLE_LIGHTS = (
+    ((-0.45, 0.55, 0.75), (0.62, 0.60, 0.57)),
+    ((0.80, 0.10, 0.55), (0.13, 0.14, 0.16)),
+    ((0.65, 0.55, -0.75), (0.45, 0.47, 0.50)),
+)
+"""Direction in the camera's picture (x right, y up, z to the viewer) and colour: key, fill, rim."""
+
+_SH_CONSTANT, _SH_LINEAR = sh_basis(torch.tensor([0.0, 0.0, 1.0]))[[0, 3]].tolist()
 
 
 def portrait_camera(
@@ -47,16 +54,38 @@ def portrait_camera(
     )
 
 
+def studio(camera: Camera, *, share: float = 1.0) -> list[Light]:
+    """Soft light as portraits are taken in: a key light from the upper left, a fill, a rim.
+
+    Args:
+        camera: The view; the lights stand around it.
+        share: The rest of the light comes evenly from everywhere and shows colours as they are,
+            for textures that already hold a photo's light.
+    """
+    picture = camera.camera_from_world[:3, :3]
+    soft = torch.zeros(9)
+    # Constant and towards-up terms of the irradiance: brighter from above, as rooms are.
+    soft[0] = (0.38 * share + (1 - share)) / _SH_CONSTANT
+    up = picture.T @ torch.tensor([0.0, -1.0, 0.0])
+    soft[1:4] = 0.14 * share * up / _SH_LINEAR
+    lights: list[Light] = [SphericalHarmonics(coefficients=soft[:, None].repeat(1, 3))]
+    for direction, rgb in SINGLE_LIGHTS:
+        towards = picture.T @ (torch.tensor(direction) * torch.tensor([1.0, -1.0, -1.0]))
+        lights.append(DirectionalLight(towards=towards, rgb=share * torch.tensor(rgb)))
+    return lights
+
+
 def preview(
     mesh: HeadMesh,
     camera: Camera,
     *,
-    texture: Float[Tensor, "3 size size"] | None = None,
+    texture: Float[Tensor, "3 size size"] | Maps | None = None,
     background_srgb: tuple[float, float, float] = (0.93, 0.93, 0.95),
     shading: float = 0.35,
     supersample: int = 2,
+    shadows: Shadows | None = None,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """Draw a head under a soft key light.
+    """Draw a head as a portrait studio would show it.
 
     Args:
         mesh: One surface in the world frame of ``camera``.
@@ -65,49 +94,30 @@ def preview(
         background_srgb: Behind the head.
         shading: 0 shows the texture as it is, 1 fully lit; clay is always fully lit.
         supersample: Samples per pixel along each axis.
+        shadows: As of ``cast_shadows`` for the studio's lights, if they are known already.
 
     Returns:
         The picture, and the share of each pixel that the head covers.
     """
-    s = supersample
-    fine = Camera(
-        fx=camera.fx * s,
-        fy=camera.fy * s,
-        cx=camera.cx * s,
-        cy=camera.cy * s,
-        width=camera.width * s,
-        height=camera.height * s,
-        camera_from_world=camera.camera_from_world,
-    )
-    fragments = rasterize(mesh, fine)
-    seen = fragments.face_index >= 0
-    faces = torch.as_tensor(mesh.topology.faces)
-    normals = interpolate(fragments, vertex_normals(mesh.vertices, faces), faces)[seen]
-    picture_normals = normals @ camera.camera_from_world[:3, :3].T
-    picture_normals = torch.nn.functional.normalize(picture_normals, dim=-1)
-    light = torch.tensor(KEY_LIGHT) * torch.tensor([1.0, -1.0, -1.0])
-    lambert = (picture_normals @ (light / light.norm())).clamp(min=0)
-    sky = 0.5 - 0.5 * picture_normals[:, 1]
-    lit = 0.25 + 0.25 * sky + 0.75 * lambert
-    if texture is None or mesh.topology.uv is None or mesh.topology.uv_faces is None:
-        albedo = torch.full((int(seen.sum()), 3), 0.55)
-        shading = 1.0
-    else:
-        uv = interpolate(
-            fragments,
-            torch.as_tensor(mesh.topology.uv).float(),
-            torch.as_tensor(mesh.topology.uv_faces),
-        )[seen]
-        albedo = linear_from_srgb(sample_texture(texture, uv))
-    colour = albedo * (1 - shading + shading * lit)[:, None]
-    linear = torch.zeros(*seen.shape, 3)
-    linear[:] = linear_from_srgb(torch.tensor(background_srgb))
-    linear[seen] = colour
-    shape = (camera.height, s, camera.width, s)
-    mean = linear.reshape(*shape, 3).mean((1, 3))
-    cover = seen.float().reshape(shape).mean((1, 3))
-    picture = (srgb_from_linear(mean) * 255 + 0.5).to(torch.uint8)
-    return picture.numpy(), cover.numpy()
+    textured = texture is not None and mesh.topology.uv is not None
+    share = shading if textured else 1.0
+    lights = studio(camera, share=share)
+    if shadows is None:
+        towards = [light.towards for light in lights if isinstance(light, DirectionalLight)]
+        shadows = cast_shadows(mesh, torch.stack(towards))
+    with torch.no_grad():
+        rgba = render(
+            mesh,
+            camera,
+            texture=texture if textured else None,
+            light=lights,
+            background=background_srgb,
+            materials=lifelike(mesh.topology),
+            shadows=shadows,
+            supersample=supersample,
+        )
+    picture = (rgba[:3].permute(1, 2, 0) * 255 + 0.5).to(torch.uint8)
+    return picture.numpy(), rgba[3].numpy()
 
 
 def side_by_side(

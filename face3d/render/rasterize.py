@@ -14,6 +14,7 @@ from face3d.core.camera import homogeneous_pixels
 from face3d.core.checks import require_finite
 from face3d.core.errors import InputError
 from face3d.core.types import Camera, Fragments, HeadMesh
+from face3d.render.memory import scratch
 from face3d.render.numba_raster import pull_back_batch, rasterize_batch
 from face3d.render.torch_twin import barycentrics_at, faces_seen
 
@@ -133,9 +134,8 @@ class _Numba(torch.autograd.Function):
     def forward(ctx: Any, corners: Tensor, job: RasterJob) -> RasterResult:
         """Rasterize ``corners``; the job's own are not used."""
         size = (len(corners), job.height, job.width)
-        seen = torch.full(size, -1, dtype=torch.int64)
-        barycentric = corners.new_zeros(*size, 3)
-        depth = corners.new_full(size, torch.inf)
+        seen = scratch(size, torch.int64)
+        barycentric, depth = scratch((*size, 3), corners.dtype), scratch(size, corners.dtype)
         exact = corners.detach().double().contiguous().numpy()
         bands = max(1, -(-numba.get_num_threads() // max(1, len(corners))))
         rasterize_batch(

@@ -1,7 +1,9 @@
 """From a mesh, a camera and lights to a picture: one differentiable function."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -11,26 +13,51 @@ from torch.nn.functional import avg_pool2d, normalize
 from face3d.core.errors import InputError
 from face3d.core.types import Camera, Fragments, HeadMesh
 from face3d.render.antialias import antialias
+from face3d.render.detail import normals_of_map, normals_of_relief, slopes, texture_axes
 from face3d.render.interpolate import interpolate, vertex_normals
-from face3d.render.light import Light, Surface, shade
+from face3d.render.light import Light, Shadows, Surface, shade
+from face3d.render.materials import Materials, glossy
+from face3d.render.quick import draw
 from face3d.render.rasterize import Backend, rasterize
 from face3d.render.shade import linear_from_srgb, srgb_from_linear
-from face3d.render.texture import MipTexture, mipmapped, sample_mipmapped, texture_footprint
+from face3d.render.texture import (
+    MipTexture,
+    mipmapped,
+    require_texture_coordinates,
+    sample_mipmapped,
+    texture_footprint,
+)
 
 CLAY = 0.55
 """Linear albedo of a surface without texture."""
 
-SKIN_ROUGHNESS, EYE_ROUGHNESS = 0.55, 0.12
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """Textures of a head; leading axes are one for each picture of a batch.
+
+    Attributes:
+        color: Base colour, sRGB in [0, 1]; or linear and halved already, which is faster for many
+            pictures: ``mipmapped(linear_from_srgb(color))``.
+        normal: Tangent-space normals, OpenGL's way (+y up along v), 0 to 1 standing for -1 to 1.
+        displacement: Metres outwards. It bends the light as relief does and moves no vertex; see
+            ``displaced``.
+    """
+
+    color: Float[Tensor, "*batch 3 _ _"] | MipTexture | None = None
+    normal: Float[Tensor, "*batch 3 _ _"] | None = None
+    displacement: Float[Tensor, "*batch 1 _ _"] | None = None
 
 
 def render(
     mesh: HeadMesh,
     camera: Camera,
     *,
-    texture: Float[Tensor, "3 size size"] | MipTexture | None = None,
+    texture: Float[Tensor, "*batch 3 _ _"] | MipTexture | Maps | None = None,
     light: Sequence[Light] | Light = (),
     background: Float[Tensor, "*#batch 3 h w"] | tuple[float, float, float] | None = None,
-    specular: bool = True,
+    materials: Materials | None = None,
+    shadows: Shadows | None = None,
     supersample: int = 1,
     linear: bool = False,
     backend: Backend = "auto",
@@ -38,17 +65,18 @@ def render(
 ) -> Float[Tensor, "*batch 4 h w"]:
     """Draw a head.
 
-    Gradients reach vertices, camera, texture, lights and background, also across silhouettes,
+    Gradients reach vertices, camera, textures, lights and background, also across silhouettes,
     whose edges are smoothed (see ``antialias``). Colours are mixed in linear light.
 
     Args:
         mesh: Surface in the world frame; leading axes are a batch.
         camera: One camera, or one per mesh.
-        texture: Base colour, sRGB in [0, 1], a power of two in size; none is clay. For many
-            pictures, ``mipmapped(linear_from_srgb(texture))`` once is faster.
+        texture: Base colour, sRGB in [0, 1], a power of two in size, or several maps; none is
+            clay.
         light: Lights of the world; none shows the base colour as it is.
         background: Behind the head, sRGB: a picture or a colour; none is black.
-        specular: Whether single lights shine on skin and eyes.
+        materials: How single lights shine on each face; ``glossy`` by default.
+        shadows: What reaches each vertex of the lights; everything by default.
         supersample: Samples per pixel along each axis.
         linear: Give linear colours instead of sRGB.
         backend: Of the rasterizer.
@@ -70,34 +98,24 @@ def render(
         width=camera.width * s, height=camera.height * s,
     )  # fmt: skip
     fragments = rasterize(mesh, fine, backend=backend, cull_back=cull_back)
-    faces = torch.as_tensor(mesh.topology.faces)
-    batch = fragments.face_index.shape[:-2]
-    flat = fragments.face_index.reshape(-1, fine.height, fine.width)
-    at = torch.nonzero(flat >= 0, as_tuple=True)
-
-    def pixels(values: Tensor, corners: Tensor = faces) -> Tensor:
-        drawn = interpolate(fragments, values, corners)
-        return drawn.reshape(*flat.shape, values.shape[-1])[at]
-
-    albedo = _albedo(mesh, fine, fragments, texture, pixels, at)
+    maps = texture if isinstance(texture, Maps) else Maps(color=texture)
     lights = [light] if not isinstance(light, Sequence) else list(light)
+    kinds = materials if materials is not None else glossy(mesh.topology)
+    behind = _behind(background, s, mesh.vertices)
+    batch = fragments.face_index.shape[:-2]
+    if _is_plain(mesh, fragments, maps, [behind, *_tensors(lights), *_tensors([kinds, shadows])]):
+        out = draw(
+            fragments, mesh, fine, texture=_linear(maps.color), clay=CLAY, lights=lights,
+            materials=kinds, shadows=shadows, behind=behind, supersample=s, linear=linear,
+        )  # fmt: skip
+        return out.reshape(*batch, 4, camera.height, camera.width)
+    seen = _Seen(mesh, fine, fragments)
+    colour = _albedo(seen, maps)
     if lights:
-        points = pixels(mesh.vertices)
-        rotation = camera.camera_from_world[..., :3, :3]
-        eye = -(rotation.mT @ camera.camera_from_world[..., :3, 3:]).squeeze(-1)
-        eyes = eye[None] if eye.ndim == 1 else eye.reshape(-1, 3)[at[0]]
-        surface = Surface(
-            albedo=albedo,
-            normal=normalize(pixels(vertex_normals(mesh.vertices, faces)), dim=-1),
-            point=points,
-            towards_eye=normalize(eyes - points, dim=-1),
-            roughness=_roughness(mesh, flat[at], specular),
-        )
-        albedo = shade(surface, lights, at[0])
-    layer = albedo.new_zeros(*flat.shape, 4)
-    layer = layer.index_put(at, torch.cat([albedo, torch.ones_like(albedo[:, :1])], dim=-1))
-    layer = layer.reshape(*batch, *layer.shape[1:])
-    layer = _over(layer, background, s)
+        colour = shade(_surface(seen, maps, colour, kinds, shadows), lights, seen.image)
+    rgba = torch.cat([colour, torch.ones_like(colour[:, :1])], dim=-1)
+    layer = colour.new_zeros(seen.flat.numel(), 4).index_copy(0, seen.at, rgba)
+    layer = _over(layer.reshape(*batch, fine.height, fine.width, 4), behind)
     layer = antialias(layer, fragments, mesh, fine)
     out = layer.movedim(-1, -3)
     if s > 1:
@@ -108,46 +126,129 @@ def render(
     return torch.cat([srgb_from_linear(out[..., :3, :, :]), out[..., 3:, :, :]], dim=-3)
 
 
-def _albedo(
-    mesh: HeadMesh,
-    camera: Camera,
-    fragments: Fragments,
-    texture: Tensor | MipTexture | None,
-    pixels: Callable[[Tensor, Tensor], Tensor],
-    at: tuple[Tensor, ...],
-) -> Float[Tensor, "pixel 3"]:
-    """Linear base colour of the pixels ``at``."""
-    dtype = mesh.vertices.dtype
-    if texture is None:
-        return mesh.vertices.new_full((len(at[0]), 3), CLAY)
-    if not isinstance(texture, MipTexture):
-        texture = mipmapped(linear_from_srgb(texture))
-    footprint = texture_footprint(fragments, mesh, camera).reshape(-1, camera.height, camera.width)
-    uv = pixels(
-        torch.as_tensor(mesh.topology.uv).to(dtype), torch.as_tensor(mesh.topology.uv_faces)
+class _Seen:
+    """The pixels that show a face, in one row, and what can be asked about them."""
+
+    def __init__(self, mesh: HeadMesh, camera: Camera, fragments: Fragments) -> None:
+        self.mesh, self.camera, self.fragments = mesh, camera, fragments
+        self.faces = torch.as_tensor(mesh.topology.faces).to(mesh.vertices.device)
+        self.flat = fragments.face_index.reshape(-1, camera.height, camera.width)
+        self.at = torch.nonzero(self.flat.flatten() >= 0).squeeze(-1)  # of all pictures in a row
+        self.image = self.at // (camera.height * camera.width)
+
+    @cached_property
+    def uv(self) -> Float[Tensor, "pixel 2"]:
+        """Texture coordinates."""
+        uv, _ = require_texture_coordinates(self.mesh)
+        return self.interpolated(torch.as_tensor(uv).to(self.mesh.vertices), self._uv_faces)
+
+    @cached_property
+    def footprint(self) -> Float[Tensor, "pixel"]:
+        """Extent in texture coordinates."""
+        extent = texture_footprint(self.fragments, self.mesh, self.camera)
+        return extent.flatten()[self.at].to(self.mesh.vertices.dtype)
+
+    @cached_property
+    def axes(self) -> Float[Tensor, "pixel 6"]:
+        """How the surface runs along the texture."""
+        return self.interpolated(texture_axes(self.mesh), self._uv_faces)
+
+    @property
+    def _uv_faces(self) -> Tensor:
+        return torch.as_tensor(self.mesh.topology.uv_faces).to(self.faces.device)
+
+    def interpolated(self, values: Tensor, corners: Tensor | None = None) -> Tensor:
+        """Values of vertices, or of other corners, at the pixels."""
+        drawn = interpolate(self.fragments, values, self.faces if corners is None else corners)
+        return drawn.reshape(-1, values.shape[-1]).index_select(0, self.at)
+
+    def looked_up(self, texture: Tensor | MipTexture) -> Tensor:
+        """What a texture holds at the pixels."""
+        pyramid = texture if isinstance(texture, MipTexture) else mipmapped(texture)
+        count = math.prod(pyramid.pyramid.shape[:-2])
+        if count not in (1, len(self.flat)):
+            raise InputError(f"{count} textures for {len(self.flat)} pictures; give one, or all.")
+        return sample_mipmapped(pyramid, self.uv, self.footprint, self.image)
+
+
+def _is_plain(mesh: HeadMesh, fragments: Fragments, maps: Maps, others: list[Tensor]) -> bool:
+    """Whether the quick way will do: nothing wants a gradient, on the CPU, without relief."""
+    if maps.normal is not None or maps.displacement is not None or fragments.depth_m.is_cuda:
+        return False
+    color = maps.color.pyramid if isinstance(maps.color, MipTexture) else maps.color
+    asked = [mesh.vertices, fragments.depth_m, *others, *([] if color is None else [color])]
+    if any(tensor.dtype != torch.float32 for tensor in asked):
+        return False
+    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in asked))
+
+
+def _tensors(records: Sequence[object]) -> list[Tensor]:
+    """All tensors in some records."""
+    values = (v for r in records if r is not None for v in vars(r).values())
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _linear(color: Tensor | MipTexture | None) -> MipTexture | None:
+    """A base colour as linear pyramid."""
+    if color is None or isinstance(color, MipTexture):
+        return color
+    return mipmapped(linear_from_srgb(color))
+
+
+def _albedo(seen: _Seen, maps: Maps) -> Float[Tensor, "pixel 3"]:
+    """Linear base colour."""
+    color = _linear(maps.color)
+    if color is None:
+        return seen.mesh.vertices.new_full((len(seen.image), 3), CLAY)
+    return seen.looked_up(color)
+
+
+def _surface(
+    seen: _Seen, maps: Maps, albedo: Tensor, materials: Materials, shadows: Shadows | None
+) -> Surface:
+    """All that shading asks about the pixels."""
+    vertices = seen.mesh.vertices
+    values = [vertices, vertex_normals(vertices, seen.faces)]
+    if shadows is not None:
+        values += [shadows.ambient[..., None], shadows.single.mT]
+        values[2:] = [v.to(vertices).expand(*vertices.shape[:-1], v.shape[-1]) for v in values[2:]]
+    drawn = seen.interpolated(torch.cat(values, dim=-1))
+    point, normal = drawn[:, :3], normalize(drawn[:, 3:6], dim=-1)
+    if maps.displacement is not None:
+        normal = normals_of_relief(normal, seen.axes, seen.looked_up(slopes(maps.displacement)))
+    if maps.normal is not None:
+        normal = normals_of_map(normal, seen.axes, seen.looked_up(maps.normal))
+    pose = seen.camera.camera_from_world
+    eye = -(pose[..., :3, :3].mT @ pose[..., :3, 3:]).squeeze(-1)
+    eyes = eye[None] if eye.ndim == 1 else eye.reshape(-1, 3)[seen.image]
+    face = seen.flat.flatten()[seen.at]
+    return Surface(
+        albedo=albedo,
+        normal=normal,
+        point=point,
+        towards_eye=normalize(eyes - point, dim=-1),
+        roughness=materials.roughness.to(vertices)[face],
+        wrap=None if materials.wrap is None else materials.wrap.to(vertices)[face],
+        ambient=None if shadows is None else drawn[:, 6],
+        single=None if shadows is None else drawn[:, 7:],
     )
-    return sample_mipmapped(texture, uv, footprint[at].to(dtype))
 
 
-def _roughness(mesh: HeadMesh, face: Tensor, specular: bool) -> Tensor:
-    """Of each pixel's face: eyes are wet, the rest is skin."""
-    skin = SKIN_ROUGHNESS if specular else 1.0
-    rough = torch.full((len(mesh.topology.faces),), skin, dtype=mesh.vertices.dtype)
-    eyes = mesh.topology.regions.get("eyes")
-    if eyes is not None and specular:
-        rough[torch.as_tensor(eyes[mesh.topology.faces].all(1))] = EYE_ROUGHNESS
-    return rough[face]
-
-
-def _over(layer: Tensor, background: Tensor | tuple[float, float, float] | None, s: int) -> Tensor:
-    """Put the background where the head does not cover."""
+def _behind(
+    background: Tensor | tuple[float, float, float] | None, s: int, like: Tensor
+) -> Float[Tensor, "... 3"]:
+    """The background, linear, in fine pixels; one by one where it is the same everywhere."""
     if background is None:
-        return layer
+        return like.new_zeros(1, 1, 3)
     if isinstance(background, tuple):
-        behind = layer.new_tensor(background)
+        behind = like.new_tensor(background)[None, None]
     else:
-        behind = background.movedim(-3, -1)
+        behind = background.movedim(-3, -1).to(like.dtype)
         behind = behind.repeat_interleave(s, -3).repeat_interleave(s, -2)
-    behind = linear_from_srgb(behind.to(layer.dtype))
+    return linear_from_srgb(behind)
+
+
+def _over(layer: Float[Tensor, "*batch h w 4"], behind: Tensor) -> Float[Tensor, "*batch h w 4"]:
+    """Put the background where the head does not cover."""
     rgb = layer[..., :3] + (1 - layer[..., 3:]) * behind
     return torch.cat([rgb, layer[..., 3:]], dim=-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 # order [1, x, y, z, xy, xz, yz, x^2 - y^2, 3 z^2 - 1] and with the constants of DECA's family of
 # codes, so that light codes can be exchanged: its constant term lacks the lobe's factor of pi.
 _A = (1.0, 2 * math.pi / 3, math.pi / 4)
-_SH = (
+SH_SCALE = (  # of the constant, linear, mixed, difference and upright terms
     _A[0] / math.sqrt(4 * math.pi),
     _A[1] * math.sqrt(3 / (4 * math.pi)),
     _A[2] * 3 * math.sqrt(5 / (12 * math.pi)),
@@ -22,16 +22,15 @@ _SH = (
 def sh_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
     """Irradiance basis at unit normals; nine coefficients per colour make the light."""
     x, y, z = normals.unbind(-1)
+    linear, cross = SH_SCALE[1] * normals, SH_SCALE[2] * normals * normals.roll(-1, -1)
     rows = [
-        _SH[0] * torch.ones_like(x),
-        _SH[1] * x,
-        _SH[1] * y,
-        _SH[1] * z,
-        _SH[2] * x * y,
-        _SH[2] * x * z,
-        _SH[2] * y * z,
-        _SH[3] * (x * x - y * y),
-        _SH[4] * (3 * z * z - 1),
+        torch.full_like(x, SH_SCALE[0]),
+        *linear.unbind(-1),
+        cross[..., 0],
+        cross[..., 2],
+        cross[..., 1],
+        SH_SCALE[3] * (x * x - y * y),
+        SH_SCALE[4] * (3 * z * z - 1),
     ]
     return torch.stack(rows, dim=-1)
 

@@ -2,18 +2,26 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import avg_pool2d, grid_sample
 
 from face3d.core.camera import homogeneous_pixels
 from face3d.core.errors import InputError
 from face3d.core.types import Camera, Fragments, HeadMesh, Topology
 from face3d.render.numba_footprint import footprint_batch
 from face3d.render.numba_raster import rasterize_batch
+from face3d.render.numba_texture import (
+    fill_pyramid,
+    pull_back_places,
+    pull_back_pyramid,
+    pull_back_texels,
+    sample_pixels,
+)
 
 
 def texel_fragments(topology: Topology, size: int) -> Fragments:
@@ -67,6 +75,20 @@ def _texels(key: _Key, size: int) -> Fragments:
     )
 
 
+def require_texture_coordinates(
+    mesh: HeadMesh,
+) -> tuple[Float[np.ndarray, "texcoord 2"], Int[np.ndarray, "face 3"]]:
+    """The texture coordinates of a mesh and its faces' corners in them.
+
+    Raises:
+        InputError: It has none.
+    """
+    uv, uv_faces = mesh.topology.uv, mesh.topology.uv_faces
+    if uv is None or uv_faces is None:
+        raise InputError("This mesh has no texture coordinates; give one that has, or no texture.")
+    return uv, uv_faces
+
+
 def texture_footprint(
     fragments: Fragments, mesh: HeadMesh, camera: Camera
 ) -> Float[Tensor, "*batch h w"]:
@@ -83,9 +105,7 @@ def texture_footprint(
     Raises:
         InputError: The mesh has no texture coordinates.
     """
-    uv, uv_faces = mesh.topology.uv, mesh.topology.uv_faces
-    if uv is None or uv_faces is None:
-        raise InputError("This mesh has no texture coordinates; give one that has, or no texture.")
+    uv, uv_faces = require_texture_coordinates(mesh)
     seen = fragments.face_index
     count = mesh.vertices.shape[-2]
     corners = homogeneous_pixels(camera, mesh.vertices).detach()
@@ -104,34 +124,85 @@ def texture_footprint(
 
 @dataclass(frozen=True, kw_only=True)
 class MipTexture:
-    """A linear texture and its halvings, for pixels that cover several texels."""
+    """A linear texture and its halvings, for pixels that cover several texels.
 
-    levels: tuple[Float[Tensor, "channel _ _"], ...]  # finest first
+    Attributes:
+        pyramid: Texels level by level, finest first, each row by row from the top.
+        size: Texels on a side of the finest level.
+    """
+
+    pyramid: Float[Tensor, "*batch channel texel"]
+    size: int
+
+    @property
+    def levels(self) -> tuple[Float[Tensor, "*batch channel _ _"], ...]:
+        """Each level as a picture, finest first."""
+        sides = [self.size >> k for k in range(self.size.bit_length())]
+        parts = self.pyramid.split([side * side for side in sides], dim=-1)
+        return tuple(
+            part.unflatten(-1, (side, side)) for part, side in zip(parts, sides, strict=True)
+        )
 
 
-def mipmapped(texture: Float[Tensor, "channel size size"]) -> MipTexture:
+def mipmapped(texture: Float[Tensor, "*batch channel _ _"]) -> MipTexture:
     """Halve a texture down to one texel; differentiable.
 
     Args:
         texture: Linear colours (means of sRGB values would be too dark), a power of two in size.
+            A batch axis holds one texture for each picture.
 
     Raises:
         InputError: The texture is not square or its size is no power of two.
     """
     size = texture.shape[-1]
-    if texture.shape[-2] != size or size & (size - 1):
+    if texture.shape[-2] != size or size & (size - 1) or not size:
         raise InputError(
             f"The texture is {texture.shape[-2]} by {size}; give a square whose side is a power "
             "of two."
         )
-    levels = [texture]
-    while levels[-1].shape[-1] > 1:
-        levels.append(torch.nn.functional.avg_pool2d(levels[-1][None], 2)[0])
-    return MipTexture(levels=tuple(levels))
+    pyramid = _Pyramid.apply(texture) if texture.device.type == "cpu" else pyramid_plain(texture)
+    return MipTexture(pyramid=pyramid, size=size)
+
+
+def pyramid_plain(
+    texture: Float[Tensor, "*batch channel size size"],
+) -> Float[Tensor, "*batch channel texel"]:
+    """The same in plain torch: what the compiled loops are held to, and what GPUs run."""
+    levels = [texture.flatten(-2)]
+    level = texture.reshape(1, -1, *texture.shape[-2:])
+    while level.shape[-1] > 1:
+        level = avg_pool2d(level, 2)
+        levels.append(level.reshape(*texture.shape[:-2], -1))
+    return torch.cat(levels, dim=-1)
+
+
+class _Pyramid(torch.autograd.Function):
+    """The compiled halving as one differentiable operation."""
+
+    @staticmethod
+    def forward(ctx: Any, texture: Tensor) -> Tensor:
+        """Flat pyramid of a texture (..., size, size)."""
+        size = texture.shape[-1]
+        total = sum((size >> k) ** 2 for k in range(size.bit_length()))
+        pyramid = texture.new_zeros(*texture.shape[:-2], total)
+        pyramid[..., : size * size] = texture.flatten(-2)
+        fill_pyramid(pyramid.reshape(-1, *pyramid.shape[-2:]).numpy(), size)
+        ctx.size = size
+        return pyramid
+
+    @staticmethod
+    def backward(ctx: Any, *by_output: Tensor) -> Tensor:
+        """Derivatives by the texture."""
+        pulled = by_output[0].contiguous().clone()
+        pull_back_pyramid(pulled.reshape(-1, *pulled.shape[-2:]).numpy(), ctx.size)
+        return pulled[..., : ctx.size**2].unflatten(-1, (ctx.size, ctx.size))
 
 
 def sample_mipmapped(
-    texture: MipTexture, uv: Float[Tensor, "pixel 2"], footprint: Float[Tensor, "pixel"]
+    texture: MipTexture,
+    uv: Float[Tensor, "pixel 2"],
+    footprint: Float[Tensor, "pixel"],
+    image: Int[Tensor, "pixel"] | None = None,
 ) -> Float[Tensor, "pixel channel"]:
     """Trilinear lookup: from the two halvings between which a pixel's size lies.
 
@@ -139,18 +210,64 @@ def sample_mipmapped(
         texture: Differentiable.
         uv: In [0, 1] with v up; differentiable.
         footprint: The pixels' extent in texture coordinates.
+        image: For each pixel which texture of a batch it shows.
     """
-    finest = texture.levels[0]
-    level = torch.log2((footprint * finest.shape[-1]).clamp(min=1.0))
-    level = level.clamp(max=len(texture.levels) - 1.0)
-    out = finest.new_zeros(len(uv), finest.shape[0])
+    pyramid = texture.pyramid.reshape(-1, *texture.pyramid.shape[-2:])
+    if image is None or len(pyramid) == 1:
+        image = torch.zeros(len(uv), dtype=torch.int64, device=uv.device)
+    if uv.device.type == "cpu":
+        return _Sample.apply(pyramid, uv, texture.size, image, footprint)  # type: ignore[no-any-return]
+    flat = MipTexture(pyramid=pyramid, size=texture.size)
+    return sample_mipmapped_plain(flat, uv, footprint, image)
+
+
+def sample_mipmapped_plain(
+    texture: MipTexture,
+    uv: Float[Tensor, "pixel 2"],
+    footprint: Float[Tensor, "pixel"],
+    image: Int[Tensor, "pixel"],
+) -> Float[Tensor, "pixel channel"]:
+    """The same in plain torch: what the compiled loops are held to, and what GPUs run."""
+    level = torch.log2((footprint * texture.size).clamp(min=1.0))
+    level = level.clamp(max=texture.size.bit_length() - 1.0)
+    out = uv.new_zeros(len(uv), texture.pyramid.shape[-2])
     for k, halved in enumerate(texture.levels):
         share = (1 - (level - k).abs()).clamp(min=0)
-        chosen = torch.nonzero(share > 0).squeeze(-1)
-        if len(chosen):
-            part = sample_texture(halved, uv[chosen]) * share[chosen, None]
+        for number, one in enumerate(halved):
+            chosen = torch.nonzero((share > 0) & (image == number)).squeeze(-1)
+            part = sample_texture(one, uv[chosen]) * share[chosen, None]
             out = out.index_add(0, chosen, part)
     return out
+
+
+class _Sample(torch.autograd.Function):
+    """The compiled lookup as one differentiable operation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, pyramid: Tensor, uv: Tensor, size: int, image: Tensor, footprint: Tensor
+    ) -> Tensor:
+        """Arguments as of ``sample_mipmapped``, the texture as its pyramid and size."""
+        arrays = tuple(t.detach().contiguous().numpy() for t in (pyramid, image, uv, footprint))
+        out = pyramid.new_zeros(len(uv), pyramid.shape[1])
+        texels, which, places, extents = arrays
+        sample_pixels(texels, size, which, places, extents, out.numpy())
+        ctx.arrays, ctx.size = arrays, size
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Derivatives by the texels and the texture coordinates."""
+        pyramid, image, uv, footprint = ctx.arrays
+        pull = by_output[0].contiguous().numpy()
+        by_pyramid, by_uv = None, None
+        if ctx.needs_input_grad[0]:
+            by_pyramid = torch.zeros(pyramid.shape, dtype=by_output[0].dtype)
+            pull_back_texels(ctx.size, image, uv, footprint, pull, by_pyramid.numpy())
+        if ctx.needs_input_grad[1]:
+            by_uv = torch.zeros(uv.shape, dtype=by_output[0].dtype)
+            pull_back_places(pyramid, ctx.size, image, uv, footprint, pull, by_uv.numpy())
+        return by_pyramid, by_uv, None, None, None
 
 
 def sample_texture(

@@ -1,0 +1,127 @@
+"""What reaches each vertex of the light around a head: soft shadows for previews."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
+
+from face3d.core.camera import project
+from face3d.core.transforms import rigid_from_parts
+from face3d.core.types import Camera, HeadMesh
+from face3d.render.interpolate import vertex_normals
+from face3d.render.light import Shadows
+from face3d.render.rasterize import rasterize
+
+MAP_PX = 192
+FAR_M = 4.0
+"""How far away the light's point of view is; nearly parallel rays."""
+
+SLACK_M = 0.0015
+"""Vertices are lifted off their surface by this before asking what hides them."""
+
+
+def sphere_directions(count: int) -> Float[Tensor, "count 3"]:
+    """Evenly spread unit vectors (spherical Fibonacci)."""
+    k = torch.arange(count) + 0.5
+    z = 1 - 2 * k / count
+    turn = k * math.pi * (3 - math.sqrt(5))
+    ring = (1 - z**2).sqrt()
+    return torch.stack([ring * turn.cos(), ring * turn.sin(), z], dim=-1)
+
+
+def cone_directions(
+    middle: Float[Tensor, "3"], half_angle_rad: float, count: int
+) -> Float[Tensor, "count 3"]:
+    """Evenly spread unit vectors about one."""
+    axis = normalize(middle, dim=0)
+    side = torch.linalg.cross(axis, torch.eye(3)[axis.abs().argmin()])
+    side = normalize(side, dim=0)
+    k = torch.arange(count)
+    tilt = half_angle_rad * ((k + 0.5) / count).sqrt()
+    turn = k * math.pi * (3 - math.sqrt(5))
+    around = turn.cos()[:, None] * side + turn.sin()[:, None] * torch.linalg.cross(axis, side)
+    return tilt.cos()[:, None] * axis + tilt.sin()[:, None] * around
+
+
+def visibility(
+    mesh: HeadMesh, directions: Float[Tensor, "direction 3"]
+) -> Float[Tensor, "direction vertex"]:
+    """How much of each vertex is seen from each of some directions far away, 0 to 1.
+
+    From depth maps (Williams, 1978), filtered over four texels. A vertex that faces away from a
+    direction is not seen from it.
+
+    Args:
+        mesh: One surface in the world frame.
+        directions: From the head towards the light, unit.
+    """
+    vertices = mesh.vertices.detach().to(torch.float32)
+    centre = (vertices.amin(0) + vertices.amax(0)) / 2
+    radius = float((vertices - centre).norm(dim=-1).max().clamp(min=1e-3))
+    count = len(directions)
+    forward = -directions
+    least = torch.eye(3)[directions.abs().argmin(-1)]
+    right = normalize(torch.linalg.cross(forward, least), dim=-1)
+    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-2)
+    back = torch.tensor([0.0, 0.0, FAR_M]) - rotation @ centre
+    focal = torch.full((count,), 0.49 * MAP_PX * FAR_M / radius)
+    half = torch.full((count,), MAP_PX / 2)
+    camera = Camera(
+        fx=focal, fy=focal, cx=half, cy=half, width=MAP_PX, height=MAP_PX,
+        camera_from_world=rigid_from_parts(rotation, back),
+    )  # fmt: skip
+    several = HeadMesh(
+        vertices=vertices.expand(count, -1, -1), frame="world", topology=mesh.topology
+    )
+    depth = rasterize(several, camera, cull_back=False).depth_m
+    normals = vertex_normals(vertices, torch.as_tensor(mesh.topology.faces))
+    lifted = vertices + SLACK_M * normals
+    seen_at = project(camera, lifted.expand(count, -1, -1))
+    lowered = depth[:, None].clamp(max=2 * FAR_M)
+    # Compare first, then filter: means of depths would make surfaces that are not there.
+    corners = seen_at[..., :2] - 0.5
+    first = corners.floor()
+    share = corners - first
+    total = torch.zeros(count, vertices.shape[0])
+    for dx in (0, 1):
+        for dy in (0, 1):
+            place = first + torch.tensor([dx, dy])
+            grid = (place + 0.5) * (2 / MAP_PX) - 1
+            found = grid_sample(lowered, grid[:, None], mode="nearest", align_corners=False)
+            weight = (share[..., 0] if dx else 1 - share[..., 0]) * (
+                share[..., 1] if dy else 1 - share[..., 1]
+            )
+            total += weight * (found[:, 0, 0] > seen_at[..., 2] - SLACK_M)
+    return total * (directions @ normals.T > 0)
+
+
+def cast_shadows(
+    mesh: HeadMesh,
+    towards: Float[Tensor, "light 3"],
+    *,
+    size_rad: float = 0.15,
+    around: int = 64,
+    per_light: int = 12,
+) -> Shadows:
+    """Soft shadows that a head casts upon itself.
+
+    Args:
+        mesh: One surface in the world frame.
+        towards: Directions of the single lights.
+        size_rad: Half the angle that each light fills.
+        around: Directions for the light from everywhere.
+        per_light: Directions within each single light.
+    """
+    normals = vertex_normals(mesh.vertices.detach(), torch.as_tensor(mesh.topology.faces))
+    sky = sphere_directions(around)
+    cones = [cone_directions(light, size_rad, per_light) for light in towards]
+    seen = visibility(mesh, torch.cat([sky, *cones]))
+    facing = (sky @ normals.T).clamp(min=0)
+    open_to_sky = (facing * seen[:around]).sum(0) / facing.sum(0).clamp(min=1e-6)
+    lit = seen[around:].reshape(len(towards), per_light, -1)
+    turned = torch.stack([(cone @ normals.T > 0).float() for cone in cones])
+    # Only of what faces the light at all: the rest is dark by Lambert's law already.
+    reached = torch.where(turned.sum(1) > 0, lit.sum(1) / turned.sum(1).clamp(min=1), 1.0)
+    return Shadows(ambient=open_to_sky, single=reached)
