@@ -21,6 +21,7 @@ from face3d.render.preview import PROFILE_RAD as PROFILE_RAD
 from face3d.render.preview import portrait_camera as portrait_camera
 from face3d.render.preview import preview as preview
 from face3d.render.preview import side_by_side as side_by_side
+from face3d.render.rasterize import Backend as Backend
 from face3d.render.rasterize import rasterize as rasterize
 from face3d.render.render import Maps as Maps
 from face3d.render.render import render as render

@@ -12,6 +12,7 @@ from face3d.core.camera import homogeneous_pixels
 from face3d.core.types import Camera, Fragments, HeadMesh
 from face3d.render.numba_silhouette import find_silhouettes
 from face3d.render.rasterize import NEAR_M
+from face3d.render.silhouette_twin import find_silhouettes_plain
 
 
 def antialias(
@@ -103,14 +104,25 @@ def find_edges(
     """
     height, width = fragments.face_index.shape[-2:]
     seen = fragments.face_index.reshape(-1, height, width)
+    faces = np.ascontiguousarray(mesh.topology.faces, dtype=np.int64)
+    across = _neighbours(_Key(mesh.topology.faces))
+    if seen.device.type != "cpu":
+        return find_silhouettes_plain(
+            points.detach(),
+            depth.detach(),
+            torch.as_tensor(faces).to(seen.device),
+            torch.as_tensor(across).to(seen.device),
+            NEAR_M,
+            seen,
+            fragments.depth_m.detach().reshape(seen.shape),
+        )
     edges = torch.full((*seen.shape, 2, 2), -1, dtype=torch.int32)
     towards = torch.zeros(*seen.shape, 2, dtype=torch.bool)
-    faces = np.ascontiguousarray(mesh.topology.faces, dtype=np.int64)
     find_silhouettes(
         points.detach().double().contiguous().numpy(),
         depth.detach().double().contiguous().numpy(),
         faces,
-        _neighbours(_Key(mesh.topology.faces)),
+        across,
         NEAR_M,
         seen.contiguous().numpy(),
         fragments.depth_m.detach().reshape(seen.shape).contiguous().numpy(),

@@ -1,5 +1,6 @@
 """Which face is seen at each pixel, and where on it."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,13 +13,13 @@ from torch import Tensor
 
 from face3d.core.camera import homogeneous_pixels
 from face3d.core.checks import require_finite
-from face3d.core.errors import InputError
+from face3d.core.errors import InputError, MissingDependencyError
 from face3d.core.types import Camera, Fragments, HeadMesh
 from face3d.render.memory import scratch
 from face3d.render.numba_raster import pull_back_batch, rasterize_batch
 from face3d.render.torch_twin import barycentrics_at, faces_seen
 
-Backend = Literal["auto", "numba", "torch"]
+Backend = Literal["auto", "numba", "torch", "warp", "pytorch3d", "nvdiffrast"]
 
 NEAR_M = 0.01
 """Faces are cut off where they come nearer to the camera than this."""
@@ -58,7 +59,9 @@ def rasterize(
         mesh: Surface in the world frame of ``camera``; leading axes are a batch. Or several single
             meshes of different topologies, which become the batch.
         camera: One camera, or one per mesh of the batch.
-        backend: "numba" is compiled and parallel, "torch" its slow plain twin; "auto" is numba.
+        backend: "numba" is compiled for the CPU and parallel, "warp" for CUDA, "torch" their slow
+            plain twin; "pytorch3d" and "nvdiffrast" are other people's. "auto" is numba on the CPU
+            and warp on a GPU.
         cull_back: Leave out faces that turn their back to the camera.
 
     Returns:
@@ -68,6 +71,7 @@ def rasterize(
     Raises:
         InputError: Vertices are not finite, a face names a vertex that does not exist, or the
             picture has no pixels or more than 16,384 on a side.
+        MissingDependencyError: The back end's package is not installed.
     """
     for name, size in (("height", camera.height), ("width", camera.width)):
         if not 0 < size <= MAX_PX:
@@ -90,7 +94,7 @@ def rasterize(
         width=camera.width,
         cull_back=cull_back,
     )
-    seen, barycentric, depth = _BACKENDS["numba" if backend == "auto" else backend](job)
+    seen, barycentric, depth = backend_named(backend, corners.device)(job)
     size = (*batch, camera.height, camera.width)
     return Fragments(
         face_index=seen.reshape(size),
@@ -177,3 +181,36 @@ _BACKENDS: dict[str, Callable[[RasterJob], RasterResult]] = {
     "numba": _rasterize_numba,
     "torch": _rasterize_plain,
 }
+
+OPTIONAL_BACKENDS = {
+    "warp": ("warp", "pip install 'face3d[warp]'"),
+    "pytorch3d": ("pytorch3d", "build it as its INSTALL.md says (the extra 'face3d[pytorch3d]')"),
+    "nvdiffrast": (
+        "nvdiffrast",
+        "build it as its site says, for non-commercial use (the extra 'face3d[nvdiffrast]')",
+    ),
+}
+"""The package that each needs, and how it is installed."""
+
+
+def backend_named(name: str, device: torch.device) -> Callable[[RasterJob], RasterResult]:
+    """The function of a back end, imported only when asked for."""
+    if name == "auto":
+        name = "numba" if device.type == "cpu" else "warp"
+    if name == "numba" and device.type != "cpu":
+        raise InputError(
+            f"The mesh is on {device}, but backend 'numba' draws on the CPU; use 'auto'."
+        )
+    if name in _BACKENDS:
+        return _BACKENDS[name]
+    if name not in OPTIONAL_BACKENDS:
+        known = ", ".join(["auto", *_BACKENDS, *OPTIONAL_BACKENDS])
+        raise InputError(f"There is no backend {name!r}; use one of {known}.")
+    package, how = OPTIONAL_BACKENDS[name]
+    try:
+        module = importlib.import_module(f"face3d.render.{name}_raster")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The backend {name!r} needs {package}, which is not installed: {how}."
+        ) from error
+    return getattr(module, f"rasterize_{name}")  # type: ignore[no-any-return]

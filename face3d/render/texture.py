@@ -110,6 +110,9 @@ def texture_footprint(
     count = mesh.vertices.shape[-2]
     corners = homogeneous_pixels(camera, mesh.vertices).detach()
     flat = seen.reshape(-1, *seen.shape[-2:])
+    if corners.device.type != "cpu":
+        each = corners.expand(*seen.shape[:-2], count, 3).reshape(-1, count, 3)
+        return footprint_plain(each, mesh.topology, flat).reshape(seen.shape)
     out = torch.zeros(flat.shape)
     footprint_batch(
         corners.expand(*seen.shape[:-2], count, 3).reshape(-1, count, 3).double().numpy(),
@@ -120,6 +123,29 @@ def texture_footprint(
         out.numpy(),
     )
     return out.reshape(seen.shape)
+
+
+def footprint_plain(
+    corners: Float[Tensor, "b vertex 3"], topology: Topology, seen: Int[Tensor, "b h w"]
+) -> Float[Tensor, "b h w"]:
+    """The same in plain torch: what the compiled loops are held to, and what GPUs run."""
+    image, row, column = torch.nonzero(seen >= 0, as_tuple=True)
+    face = seen[image, row, column]
+    faces = torch.as_tensor(topology.faces).to(seen.device)
+    at = corners.double()[image[:, None], faces[face]]
+    # A corner's weight is the product of (u, v, 1) and the other two corners' cross product.
+    normals = torch.linalg.cross(at.roll(-1, 1), at.roll(-2, 1))
+    ray = torch.stack([column + 0.5, row + 0.5, torch.ones_like(column)], dim=-1).double()
+    weights = (normals * ray[:, None]).sum(-1)
+    total = weights.sum(-1)
+    safe = torch.where(total == 0, torch.full_like(total, torch.inf), total)
+    uv = torch.as_tensor(topology.uv).to(seen.device).double()
+    uv = uv[torch.as_tensor(topology.uv_faces).to(seen.device)[face]]
+    mean = (weights[..., None] * uv).sum(1) / safe[:, None]
+    change = (normals[..., :2, None] * (uv - mean[:, None])[:, :, None]).sum(1)
+    extent = change.norm(dim=-1).amax(-1) / safe.abs()
+    out = torch.zeros(seen.shape, device=seen.device)
+    return out.index_put((image, row, column), extent.float())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,15 +254,26 @@ def sample_mipmapped_plain(
     image: Int[Tensor, "pixel"],
 ) -> Float[Tensor, "pixel channel"]:
     """The same in plain torch: what the compiled loops are held to, and what GPUs run."""
-    level = torch.log2((footprint * texture.size).clamp(min=1.0))
-    level = level.clamp(max=texture.size.bit_length() - 1.0)
-    out = uv.new_zeros(len(uv), texture.pyramid.shape[-2])
-    for k, halved in enumerate(texture.levels):
-        share = (1 - (level - k).abs()).clamp(min=0)
-        for number, one in enumerate(halved):
-            chosen = torch.nonzero((share > 0) & (image == number)).squeeze(-1)
-            part = sample_texture(one, uv[chosen]) * share[chosen, None]
-            out = out.index_add(0, chosen, part)
+    last = texture.size.bit_length() - 1
+    level = torch.log2((footprint * texture.size).clamp(min=1.0)).clamp(max=float(last))
+    pyramid = texture.pyramid.reshape(-1, *texture.pyramid.shape[-2:])
+    finer = level.floor().long()
+    out = uv.new_zeros(len(uv), pyramid.shape[1])
+    for at in (finer, (finer + 1).clamp(max=last)):
+        weight = (1 - (level - at).abs()).clamp(min=0) if at is finer else level - finer
+        side = texture.size >> at
+        start = 4 * (texture.size**2 - side**2) // 3
+        place = torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=-1) * side[:, None] - 0.5
+        place = place.clamp(min=0).minimum((side - 1)[:, None].to(place.dtype))
+        first = place.detach().floor().long()
+        share = place - first
+        for dy in (0, 1):
+            for dx in (0, 1):
+                step = torch.tensor([dx, dy], device=uv.device)
+                x, y = (first + step).minimum((side - 1)[:, None]).unbind(-1)
+                near = torch.where(step.bool(), share, 1 - share).prod(-1)
+                texels = pyramid[image, :, start + y * side + x]
+                out = out + (weight * near)[:, None] * texels
     return out
 
 

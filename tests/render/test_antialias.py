@@ -6,8 +6,11 @@ import torch
 import trimesh
 
 from face3d.core import Camera, HeadMesh, Topology
-from face3d.render import antialias, rasterize
-from face3d.render.antialias import faces_across
+from face3d.pipeline import load_head
+from face3d.render import antialias, portrait_camera, rasterize
+from face3d.render.antialias import corner_pixels, faces_across, find_edges
+from face3d.render.rasterize import NEAR_M
+from face3d.render.silhouette_twin import find_silhouettes_plain
 
 
 def camera(size: int, dtype=torch.float32) -> Camera:
@@ -146,3 +149,23 @@ def test_what_passes_the_camera_does_no_harm():
     found.sum().backward()
     assert torch.isfinite(found).all()
     assert torch.isfinite(points.grad).all()
+
+
+@pytest.mark.parametrize("cull", [False, True])
+def test_compiled_silhouettes_are_the_plain_ones(cull):
+    model = load_head()
+    rest = model(torch.zeros(140), torch.zeros(52)).detach()
+    shifted = torch.stack([rest, rest + torch.tensor([0.02, 0.01, 0.0])])
+    head = HeadMesh(vertices=shifted, frame="world", topology=model.data.topology)
+    view = portrait_camera(torch.tensor([0.0, 0.0, 0.05]), 0.3, yaw_rad=0.6, size=80)
+    fragments = rasterize(head, view, cull_back=cull)
+    points, depth = corner_pixels(head, view, (2,))
+    edges, towards = find_edges(points, depth, head, fragments)
+    faces = torch.as_tensor(head.topology.faces)
+    plain_edges, plain_towards = find_silhouettes_plain(
+        points, depth, faces, torch.as_tensor(faces_across(head.topology.faces)), NEAR_M,
+        fragments.face_index, fragments.depth_m,
+    )  # fmt: skip
+    assert (edges[..., 0] >= 0).sum() > 400
+    assert torch.equal(edges, plain_edges)
+    assert torch.equal(towards, plain_towards)

@@ -1,9 +1,17 @@
 import pytest
 import torch
 
-from face3d.core import InputError
-from face3d.render import mipmapped, sample_mipmapped
-from face3d.render.texture import pyramid_plain, sample_mipmapped_plain
+from face3d.core import HeadMesh, InputError
+from face3d.core.camera import homogeneous_pixels
+from face3d.pipeline import load_head
+from face3d.render import (
+    mipmapped,
+    portrait_camera,
+    rasterize,
+    sample_mipmapped,
+    texture_footprint,
+)
+from face3d.render.texture import footprint_plain, pyramid_plain, sample_mipmapped_plain
 
 
 def places(count: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
@@ -29,6 +37,18 @@ def test_compiled_lookups_are_the_plain_ones():
         atol=1e-6,
         rtol=1e-6,
     )
+
+
+def test_compiled_footprints_are_the_plain_ones():
+    model = load_head()
+    rest = model(torch.zeros(140), torch.zeros(52)).detach()
+    head = HeadMesh(vertices=rest, frame="world", topology=model.data.topology)
+    view = portrait_camera(torch.tensor([0.0, 0.0, 0.05]), 0.3, yaw_rad=0.6, size=64)
+    fragments = rasterize(head, view)
+    plain = footprint_plain(
+        homogeneous_pixels(view, rest)[None], head.topology, fragments.face_index[None]
+    )
+    torch.testing.assert_close(texture_footprint(fragments, head, view), plain[0])
 
 
 def test_gradients_of_a_pyramid():
