@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,6 +69,82 @@ def _numbered(path: Path, number: int, count: int) -> Path:
     return path if count == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
+def render(
+    head: tyro.conf.Positional[Path],
+    /,
+    *,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    motion: Literal["auto", "turntable", "take", "still"] = "auto",
+    size: str = "720",
+    fps: str = "30",
+    seconds: float = 6.0,
+    yaw: float = 0.0,
+    background: str = "auto",
+    clay: bool = False,
+    shading: float = 0.35,
+    supersample: int = 2,
+    renderer: Literal["face3d", "pyrender"] = "face3d",
+) -> None:
+    """Draw a head: a film, a picture, or numbered pictures.
+
+    Args:
+        head: The file: .npz, .glb, .obj, .ply or .stl.
+        output: File or folder to write: .mp4, .png, or a folder for numbered PNGs.
+        motion: turntable goes once around, take plays the file's animation, still does neither;
+            auto is the take if there is one.
+        size: Pixels, 720 or 1280x720.
+        fps: Pictures per second; 30000/1001 and the like too.
+        seconds: Length of a turntable.
+        yaw: Where the camera starts, degrees; positive shows the subject's left side.
+        background: none (PNG only), a colour such as #eeeeee, or auto: none for PNG, grey for MP4.
+        clay: Leave the texture out.
+        shading: 0 shows the texture as it is, 1 as the studio lights it.
+        supersample: Samples per pixel along each axis.
+        renderer: face3d, or pyrender for comparison.
+    """
+    from face3d import pipeline
+
+    width, height = _size(size)
+    shot = pipeline.Shot(
+        motion=motion,
+        width=width,
+        height=height,
+        fps=_rate(fps),
+        seconds=seconds,
+        yaw_deg=yaw,
+        background=None if background in ("auto", "none") else _colour(background),
+        clay=clay,
+        shading=shading,
+        supersample=supersample,
+        renderer=renderer,
+    )
+    if background == "none" and output.suffix.lower() == ".mp4":
+        raise InputError("An MP4 cannot be transparent; write a folder of PNGs instead.")
+    print(pipeline.film(head, output, shot, progress=True))
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InputError(f"--size is {text!r}; give pixels such as 720 or 1280x720.")
+    return int(parts[0]), int(parts[-1])
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"--fps is {text!r}; give a rate such as 30 or 30000/1001.") from error
+
+
+def _colour(text: str) -> tuple[float, float, float]:
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or any(d not in "0123456789abcdefABCDEF" for d in digits):
+        raise InputError(f"--background is {text!r}; give auto, none or a colour like #eeeeee.")
+    red, green, blue = (int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4))
+    return red, green, blue
+
+
 def demo(*, output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("demo")) -> None:
     """Run the main job on a portrait that comes with scikit-image (NASA, public domain).
 
@@ -118,7 +195,7 @@ def _run(arguments: Sequence[str]) -> None:
     if list(arguments) == ["--version"]:
         print(f"face3d {__version__}")
         return
-    commands = {"reconstruct": reconstruct, "demo": demo}
+    commands = {"reconstruct": reconstruct, "render": render, "demo": demo}
     if list(arguments[:1]) == ["assets"]:
         # "face3d assets" alone lists; a default sub-command needs this small detour.
         rest = list(arguments[1:]) or ["list"]

@@ -1,5 +1,7 @@
 """What users call: the stages put together."""
 
+from face3d.pipeline.film import Shot as Shot
+from face3d.pipeline.film import film as film
 from face3d.pipeline.head import OUTPUT_SUFFIXES as OUTPUT_SUFFIXES
 from face3d.pipeline.head import Head as Head
 from face3d.pipeline.head import require_output as require_output

@@ -17,6 +17,7 @@ from face3d.render.materials import glossy as glossy
 from face3d.render.materials import lifelike as lifelike
 from face3d.render.materials import matte as matte
 from face3d.render.occlusion import cast_shadows as cast_shadows
+from face3d.render.occlusion import open_sky as open_sky
 from face3d.render.preview import PROFILE_RAD as PROFILE_RAD
 from face3d.render.preview import portrait_camera as portrait_camera
 from face3d.render.preview import preview as preview

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from face3d.core.camera import homogeneous_pixels
 from face3d.core.types import Camera, Fragments, HeadMesh
+from face3d.render.memory import scratch
 from face3d.render.numba_silhouette import find_silhouettes
 from face3d.render.rasterize import NEAR_M
 from face3d.render.silhouette_twin import find_silhouettes_plain
@@ -116,8 +117,8 @@ def find_edges(
             seen,
             fragments.depth_m.detach().reshape(seen.shape),
         )
-    edges = torch.full((*seen.shape, 2, 2), -1, dtype=torch.int32)
-    towards = torch.zeros(*seen.shape, 2, dtype=torch.bool)
+    edges = scratch((*seen.shape, 2, 2), torch.int32)
+    towards = scratch((*seen.shape, 2), torch.bool)
     find_silhouettes(
         points.detach().double().contiguous().numpy(),
         depth.detach().double().contiguous().numpy(),

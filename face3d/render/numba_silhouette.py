@@ -93,8 +93,9 @@ def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, ed
         near_m: Edges that come nearer than this are left out.
         seen: (b, h, w) face or -1.
         pixel_depth: (b, h, w) metres, infinity where nothing is.
-        edges: (b, h, w, 2, 2) int32, filled with -1: right or lower neighbour, the edge's ends.
-        towards: (b, h, w, 2) bool: whether the surface that ends is the neighbour's.
+        edges: (b, h, w, 2, 2) int32, of any content: right or lower neighbour, the edge's ends.
+        towards: (b, h, w, 2) bool, of any content: whether the surface that ends is the
+            neighbour's.
     """
     batch, height, width = seen.shape
     for job in numba.prange(batch * height):
@@ -104,6 +105,8 @@ def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, ed
         for column in range(width):
             here = seen[b, row, column]
             for axis in range(2):
+                edges[b, row, column, axis, 0] = edges[b, row, column, axis, 1] = -1
+                towards[b, row, column, axis] = False
                 r, c = row + axis, column + 1 - axis
                 if r >= height or c >= width:
                     continue

@@ -97,31 +97,47 @@ def visibility(
     return total * (directions @ normals.T > 0)
 
 
-def cast_shadows(
+def open_sky(mesh: HeadMesh, *, directions: int = 48) -> Float[Tensor, "vertex"]:
+    """The share of the light from everywhere that reaches each vertex, 0 to 1.
+
+    Args:
+        mesh: One surface in the world frame.
+        directions: How many to look along.
+    """
+    normals = vertex_normals(mesh.vertices.detach(), torch.as_tensor(mesh.topology.faces))
+    sky = sphere_directions(directions)
+    facing = (sky @ normals.T).clamp(min=0)
+    return (facing * visibility(mesh, sky)).sum(0) / facing.sum(0).clamp(min=1e-6)
+
+
+def reached_by(
     mesh: HeadMesh,
     towards: Float[Tensor, "light 3"],
     *,
     size_rad: float = 0.15,
-    around: int = 64,
-    per_light: int = 12,
-) -> Shadows:
+    directions: int = 8,
+) -> Float[Tensor, "light vertex"]:
+    """The share of each single light that reaches each vertex, 0 to 1: soft shadows.
+
+    Args:
+        mesh: One surface in the world frame.
+        towards: Directions to the lights.
+        size_rad: Half the angle that a light fills.
+        directions: How many to look along towards each.
+    """
+    normals = vertex_normals(mesh.vertices.detach(), torch.as_tensor(mesh.topology.faces))
+    cones = torch.stack([cone_directions(light, size_rad, directions) for light in towards])
+    seen = visibility(mesh, cones.flatten(0, 1)).unflatten(0, cones.shape[:2])
+    turned = (cones @ normals.T > 0).sum(1)
+    # Only of what faces the light at all: the rest is dark by Lambert's law already.
+    return torch.where(turned > 0, seen.sum(1) / turned.clamp(min=1), 1.0)
+
+
+def cast_shadows(mesh: HeadMesh, towards: Float[Tensor, "light 3"]) -> Shadows:
     """Soft shadows that a head casts upon itself.
 
     Args:
         mesh: One surface in the world frame.
-        towards: Directions of the single lights.
-        size_rad: Half the angle that each light fills.
-        around: Directions for the light from everywhere.
-        per_light: Directions within each single light.
+        towards: Directions to the single lights, in the order of ``render``'s.
     """
-    normals = vertex_normals(mesh.vertices.detach(), torch.as_tensor(mesh.topology.faces))
-    sky = sphere_directions(around)
-    cones = [cone_directions(light, size_rad, per_light) for light in towards]
-    seen = visibility(mesh, torch.cat([sky, *cones]))
-    facing = (sky @ normals.T).clamp(min=0)
-    open_to_sky = (facing * seen[:around]).sum(0) / facing.sum(0).clamp(min=1e-6)
-    lit = seen[around:].reshape(len(towards), per_light, -1)
-    turned = torch.stack([(cone @ normals.T > 0).float() for cone in cones])
-    # Only of what faces the light at all: the rest is dark by Lambert's law already.
-    reached = torch.where(turned.sum(1) > 0, lit.sum(1) / turned.sum(1).clamp(min=1), 1.0)
-    return Shadows(ambient=open_to_sky, single=reached)
+    return Shadows(ambient=open_sky(mesh), single=reached_by(mesh, towards))

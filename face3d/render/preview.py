@@ -11,10 +11,10 @@ from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.transforms import rigid_from_parts
 from face3d.core.types import Camera, HeadMesh
 from face3d.render.light import DirectionalLight, Light, Shadows, SphericalHarmonics
-from face3d.render.materials import lifelike
-from face3d.render.occlusion import cast_shadows
+from face3d.render.materials import Materials, lifelike
+from face3d.render.occlusion import open_sky, reached_by
 from face3d.render.render import Maps, render
-from face3d.render.shade import sh_basis
+from face3d.render.shade import sh_basis, srgb_from_linear
 
 SINGLE_LIGHTS = (
     ((-0.45, 0.55, 0.75), (0.62, 0.60, 0.57)),
@@ -27,7 +27,12 @@ _SH_CONSTANT, _SH_LINEAR = sh_basis(torch.tensor([0.0, 0.0, 1.0]))[[0, 3]].tolis
 
 
 def portrait_camera(
-    centre_m: Float[Tensor, "3"], height_m: float, *, yaw_rad: float, size: int
+    centre_m: Float[Tensor, "3"],
+    height_m: float,
+    *,
+    yaw_rad: float,
+    size: int | tuple[int, int],
+    distance_m: float = 1.2,
 ) -> Camera:
     """A camera that looks at a head from the front, or from the side it is turned by.
 
@@ -35,21 +40,21 @@ def portrait_camera(
         centre_m: What to look at, in the head frame.
         height_m: What to show from top to bottom.
         yaw_rad: Turn of the camera about the head; positive shows the subject's left side.
-        size: Pixels on a side.
+        size: Pixels on a side, or width and height.
+        distance_m: From what it looks at.
     """
-    distance = 1.2
-    focal = size * distance / height_m
+    width, height = (size, size) if isinstance(size, int) else size
+    focal = height * distance_m / height_m
     facing = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     rotation = facing @ matrix_from_axis_angle(torch.tensor([0.0, -yaw_rad, 0.0]))
-    back = torch.tensor([0.0, 0.0, distance])
-    half = torch.tensor(size / 2)
+    back = torch.tensor([0.0, 0.0, distance_m])
     return Camera(
         fx=torch.tensor(focal),
         fy=torch.tensor(focal),
-        cx=half,
-        cy=half,
-        width=size,
-        height=size,
+        cx=torch.tensor(width / 2),
+        cy=torch.tensor(height / 2),
+        width=width,
+        height=height,
         camera_from_world=rigid_from_parts(rotation, back - rotation @ centre_m),
     )
 
@@ -80,10 +85,11 @@ def preview(
     camera: Camera,
     *,
     texture: Float[Tensor, "3 size size"] | Maps | None = None,
-    background_srgb: tuple[float, float, float] = (0.93, 0.93, 0.95),
+    background_srgb: tuple[float, float, float] | None = (0.93, 0.93, 0.95),
     shading: float = 0.35,
     supersample: int = 2,
-    shadows: Shadows | None = None,
+    materials: Materials | None = None,
+    sky: Float[Tensor, "vertex"] | None = None,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
     """Draw a head as a portrait studio would show it.
 
@@ -91,20 +97,23 @@ def preview(
         mesh: One surface in the world frame of ``camera``.
         camera: The view.
         texture: sRGB colours in [0, 1]; none draws clay.
-        background_srgb: Behind the head.
+        background_srgb: Behind the head; with none the colours are those of the head alone, to be
+            laid over something by the coverage.
         shading: 0 shows the texture as it is, 1 fully lit; clay is always fully lit.
         supersample: Samples per pixel along each axis.
-        shadows: As of ``cast_shadows`` for the studio's lights, if they are known already.
+        materials: Of the faces; ``lifelike`` by default.
+        sky: As of ``open_sky``, if it is known already.
 
     Returns:
         The picture, and the share of each pixel that the head covers.
     """
     textured = texture is not None and mesh.topology.uv is not None
-    share = shading if textured else 1.0
-    lights = studio(camera, share=share)
-    if shadows is None:
-        towards = [light.towards for light in lights if isinstance(light, DirectionalLight)]
-        shadows = cast_shadows(mesh, torch.stack(towards))
+    lights = studio(camera, share=shading if textured else 1.0)
+    towards = [light.towards for light in lights if isinstance(light, DirectionalLight)]
+    shadows = Shadows(
+        ambient=open_sky(mesh) if sky is None else sky,
+        single=reached_by(mesh, torch.stack(towards)),
+    )
     with torch.no_grad():
         rgba = render(
             mesh,
@@ -112,12 +121,16 @@ def preview(
             texture=texture if textured else None,
             light=lights,
             background=background_srgb,
-            materials=lifelike(mesh.topology),
+            materials=lifelike(mesh.topology) if materials is None else materials,
             shadows=shadows,
             supersample=supersample,
+            linear=background_srgb is None,
         )
-    picture = (rgba[:3].permute(1, 2, 0) * 255 + 0.5).to(torch.uint8)
-    return picture.numpy(), rgba[3].numpy()
+    rgb, cover = rgba[:3], rgba[3]
+    if background_srgb is None:
+        rgb = srgb_from_linear(rgb / cover.clamp(min=1e-6))
+    picture = (rgb.permute(1, 2, 0) * 255 + 0.5).to(torch.uint8)
+    return picture.numpy(), cover.clamp(0, 1).numpy()
 
 
 def side_by_side(

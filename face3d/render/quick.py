@@ -20,6 +20,7 @@ from face3d.render.light import (
     SphericalHarmonics,
 )
 from face3d.render.materials import Materials
+from face3d.render.memory import scratch
 from face3d.render.numba_draw import blend_silhouettes, draw_batch, finish_batch
 from face3d.render.shade import srgb_from_linear
 from face3d.render.texture import MipTexture, require_texture_coordinates
@@ -82,7 +83,7 @@ def draw(
         reached = _rows(torch.cat([ambient, single], dim=-1), 2)
     wrap = materials.wrap if materials.wrap is not None else torch.zeros(len(faces), 3)
     wrap = torch.stack([wrap, 1 / (1 + wrap) ** 2], dim=1)
-    layer = torch.zeros(count, height, width, 4)
+    layer = scratch((count, height, width, 4), torch.float32)
     draw_batch(
         seen.contiguous().numpy(),
         fragments.barycentric.detach().reshape(count, height, width, 3).contiguous().numpy(),
@@ -107,7 +108,7 @@ def draw(
     )
     points, depth = corner_pixels(mesh, camera, fragments.face_index.shape[:-2])
     edges, towards = find_edges(points, depth, mesh, fragments)
-    out = layer.clone()
+    out = scratch(tuple(layer.shape), torch.float32).copy_(layer)
     blend_silhouettes(
         points.detach().contiguous().numpy(),
         edges.numpy(),
@@ -115,7 +116,8 @@ def draw(
         layer.numpy(),
         out.numpy(),
     )
-    picture = torch.zeros(count, 4, height // supersample, width // supersample)
+    size = (count, 4, height // supersample, width // supersample)
+    picture = scratch(size, torch.float32)
     curve = np.zeros(0, np.float32) if linear else CURVE
     finish_batch(out.numpy(), supersample, curve, picture.numpy())
     return picture

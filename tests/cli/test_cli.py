@@ -230,3 +230,40 @@ def test_the_photo_is_never_overwritten(run, tmp_path, name):
     assert "overwrite the photo" in error
     assert photo.read_bytes() == before
     assert list(tmp_path.iterdir()) == [photo]
+
+
+def test_render_draws_a_film_of_a_reconstructed_head(run, portrait, tmp_path):
+    head = tmp_path / "head.glb"
+    assert run("reconstruct", portrait, "-o", head, "--texture", 128)[0] == 0
+    options = ("--size", "64x48", "--seconds", 0.2, "--fps", 10)
+    code, out, _ = run("render", head, "-o", tmp_path / "film.mp4", *options)
+    assert code == 0
+    assert str(tmp_path / "film.mp4") in out
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert run("render", head, "-o", tmp_path / "frames", *options, "--clay")[0] == 0
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--size", "big"), "--size"),
+        (("--fps", "1/0"), "--fps"),
+        (("--background", "red"), "--background"),
+        (("--background", "none"), "transparent"),
+        (("--size", "9"), "width"),
+    ],
+)
+def test_bad_render_options(run, tmp_path, options, says):
+    target = tmp_path / "film.mp4"
+    code, _, error = run("render", tmp_path / "head.glb", "-o", target, *options)
+    assert code == 2
+    assert only_message(error)
+    assert says in error
+    assert not target.exists()
+
+
+def test_a_missing_head_to_render(run, tmp_path):
+    code, _, error = run("render", tmp_path / "none.glb", "-o", tmp_path / "film.mp4")
+    assert code == 2
+    assert only_message(error)

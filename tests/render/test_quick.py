@@ -75,7 +75,7 @@ def test_shadows_and_materials_agree(head, view):
     towards = torch.tensor([[0.4, 0.5, 1.0], [-0.3, 0.2, 0.5]])
     options = {
         "light": lights(),
-        "shadows": cast_shadows(head, towards, around=16, per_light=4),
+        "shadows": cast_shadows(head, towards),
         "materials": lifelike(head.topology),
     }
     quick, slow = both(head, view, **options)
