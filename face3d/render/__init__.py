@@ -16,6 +16,8 @@ from face3d.render.materials import Materials as Materials
 from face3d.render.materials import glossy as glossy
 from face3d.render.materials import lifelike as lifelike
 from face3d.render.materials import matte as matte
+from face3d.render.neural import masked_photo as masked_photo
+from face3d.render.neural import render_neural as render_neural
 from face3d.render.occlusion import cast_shadows as cast_shadows
 from face3d.render.occlusion import open_sky as open_sky
 from face3d.render.preview import PROFILE_RAD as PROFILE_RAD

@@ -1,5 +1,6 @@
 """Smooth silhouettes whose gradient moves edges (after Laine et al., 2020, section 3.5)."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -81,7 +82,7 @@ def corner_pixels(
     """Pixels and depths of the vertices; pixels are of no use where a depth is below NEAR_M."""
     count = mesh.vertices.shape[-2]
     corners = homogeneous_pixels(camera, mesh.vertices).expand(*batch, count, 3)
-    corners = corners.reshape(-1, count, 3)
+    corners = corners.reshape(math.prod(batch), count, 3)
     z = corners[..., 2:]
     return corners[..., :2] / torch.where(z < NEAR_M, torch.full_like(z, NEAR_M), z), z[..., 0]
 

@@ -67,9 +67,12 @@ def normals_of_relief(
         axes: As of ``texture_axes``.
         slope: As of ``slopes``.
     """
+    # In units of the longer axis, so that no product leaves the range of numbers.
+    unit = axes.detach().abs().amax(-1, keepdim=True).clamp(min=1e-12)
+    axes, slope = axes / unit, slope / unit
     along_u, along_v = (_across(part, normal) for part in (axes[:, :3], axes[:, 3:]))
     uu, uv, vv = (along_u**2).sum(-1), (along_u * along_v).sum(-1), (along_v**2).sum(-1)
-    area = (uu * vv - uv**2).clamp(min=1e-16)
+    area = (uu * vv - uv**2).clamp(min=1e-12)
     by_u, by_v = slope.unbind(-1)
     a, b = (vv * by_u - uv * by_v) / area, (uu * by_v - uv * by_u) / area
     return normalize(normal - a[:, None] * along_u - b[:, None] * along_v, dim=-1)

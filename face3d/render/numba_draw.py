@@ -16,6 +16,9 @@ from face3d.render.shade import SH_SCALE
 
 SH = tuple(np.float32(scale) for scale in SH_SCALE)
 F0 = np.float32(SKIN_REFLECTANCE)
+LOOSE = {"contract", "reassoc", "nsz", "arcp"}
+"""Arithmetic may be rearranged, but must still know what is not a number."""
+
 # A literal would turn every product into double precision, which is slower here.
 ZERO, QUARTER, HALF, ONE, TWO, THREE = (np.float32(x) for x in (0, 0.25, 0.5, 1, 2, 3))
 STRIP = 64
@@ -24,7 +27,7 @@ STRIP = 64
 TINY, DIM, ROUGH = np.float32(1e-12), np.float32(1e-3), np.float32(0.05)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=LOOSE)
 @no_type_check
 def _irradiance(sh, c, x, y, z):
     """Light from everywhere at a normal, of one colour."""
@@ -34,7 +37,7 @@ def _irradiance(sh, c, x, y, z):
     return max(total, ZERO)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=LOOSE)
 @no_type_check
 def _towards(lamps, number, px, py, pz):
     """Unit vector to a directional (kind 0) or point light (kind 1), and its strength there."""
@@ -47,7 +50,7 @@ def _towards(lamps, number, px, py, pz):
     return lx * share, ly * share, lz * share, ONE / square
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=LOOSE)
 @no_type_check
 def _shine(cosine, to_eye, seen, rough):
     """The specular lobe's part of the light, and the share that is reflected at the surface."""
@@ -65,7 +68,7 @@ def _shine(cosine, to_eye, seen, rough):
     return QUARTER * cosine * alpha * alpha * fresnel / below, fresnel
 
 
-@numba.njit(cache=True, parallel=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath=LOOSE)
 @no_type_check
 def draw_batch(
     seen, bary, corners, faces, vertices, normals, reached, uv, uv_faces, pyramid, size, clay,
@@ -166,7 +169,7 @@ def draw_batch(
                 out[b, row, column, c] = total[c]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _blend_pair(points, edges, towards, layer, out, b, row, column, axis):
     """Mix a pixel and its right (axis 0) or lower (axis 1) neighbour across their edge."""
@@ -189,7 +192,7 @@ def _blend_pair(points, edges, towards, layer, out, b, row, column, axis):
             out[b, front_r, front_c, k] += step
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def blend_silhouettes(points, edges, towards, layer, out):
     """What face3d.render.antialias does with the silhouettes that were found.
@@ -217,7 +220,7 @@ def blend_silhouettes(points, edges, towards, layer, out):
                     _blend_pair(points, edges, towards, layer, out, b, row, column, 1)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath=LOOSE)
 @no_type_check
 def finish_batch(layer, block, curve, out):
     """Average blocks of pixels, encode colours, and put channels first.
@@ -241,7 +244,8 @@ def finish_batch(layer, block, curve, out):
                         total += layer[b, y, x, c]
                 value = total * share
                 if c < 3 and steps > ZERO:
-                    place = np.sqrt(min(max(value, ZERO), ONE)) * steps
+                    value = min(value, ONE) if value > ZERO else ZERO  # zero if not a number
+                    place = np.sqrt(value) * steps
                     below = min(int(place), len(curve) - 2)
                     value = curve[below] + (place - np.float32(below)) * (
                         curve[below + 1] - curve[below]

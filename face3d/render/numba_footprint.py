@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def footprint_at(corners, uv, i, j, k, p, q, r, u, v):
     """The longer side of the footprint of pixel (u, v) on a face, in texture coordinates.
@@ -36,7 +36,7 @@ def footprint_at(corners, uv, i, j, k, p, q, r, u, v):
     return np.sqrt(max(su * su + tu * tu, sv * sv + tv * tv)) * abs(share)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def footprint_batch(corners, faces, seen, uv, uv_faces, out):
     """The longer side of each pixel's footprint, in texture coordinates.

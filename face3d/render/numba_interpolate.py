@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def interpolate_batch(seen, bary, values, faces, out):
     """Fill ``out`` where a face is seen.
@@ -35,7 +35,7 @@ def interpolate_batch(seen, bary, values, faces, out):
                 out[b, row, column, c] = wi * source[i, c] + wj * source[j, c] + wk * source[k, c]
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def pull_back_batch(seen, bary, values, faces, by_out, bands, by_bary):
     """Derivatives by the values; those by the barycentrics are written to ``by_bary``.

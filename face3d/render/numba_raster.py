@@ -20,7 +20,7 @@ GUARD_PX = 2.0**20
 """Faces are clipped this far out; farther corners would overflow the integer edge functions."""
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _distances(point, near_m, out):
     """Signed distances to the planes that bound what can be drawn; negative is outside."""
@@ -31,7 +31,7 @@ def _distances(point, near_m, out):
     out[4] = GUARD_PX * point[2] + point[1]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _clip(polygon, count, near_m):
     """Clip a convex polygon of ``count`` homogeneous corners in place (Sutherland & Hodgman, 1974).
@@ -64,7 +64,7 @@ def _clip(polygon, count, near_m):
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _fill(x0, y0, x1, y1, x2, y2, r0, r1, r2, f, first_row, end_row, cull_back, seen, nearness):
     """Fill one triangle of snapped corners and inverse depths into rows [first_row, end_row)."""
@@ -115,13 +115,13 @@ def _fill(x0, y0, x1, y1, x2, y2, r0, r1, r2, f, first_row, end_row, cull_back, 
         e2_row += dx_2 * SUBPIXEL
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _snap(value):
     return np.int64(np.floor(value * SUBPIXEL + 0.5))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _snap_corners(corners, near_m, x, y, inverse):
     """Snapped pixels and inverse depths of all corners; those that need clipping get zero."""
@@ -134,7 +134,7 @@ def _snap_corners(corners, near_m, x, y, inverse):
                 x[v], y[v], inverse[v] = _snap(u), _snap(w), 1.0 / z
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _fill_band(corners, faces, x, y, inverse, rows, near_m, cull_back, seen, nearness):
     """Rasterize every face into a band of rows of one image."""
@@ -161,7 +161,7 @@ def _fill_band(corners, faces, x, y, inverse, rows, near_m, cull_back, seen, nea
                   f, first_row, end_row, cull_back, seen, nearness)  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def ray_weights(corners, a, b, c, u, v):
     """Barycentrics, up to their sum, of the point where the ray of pixel (u, v) meets a face.
@@ -176,7 +176,7 @@ def ray_weights(corners, a, b, c, u, v):
     return (xa, xb, xc), (ya, yb, yc), weights
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _resolve_band(corners, faces, rows, seen, bary, depth):
     """Barycentrics and depth of what each pixel of a band sees, where its ray meets the face."""
@@ -209,7 +209,7 @@ def _resolve_band(corners, faces, rows, seen, bary, depth):
             depth[row, column] = wa * za + wb * zb + wc * zc
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def rasterize_batch(corners, faces, near_m, cull_back, bands, seen, bary, depth):
     """Rasterize a batch in place, split into ``bands`` horizontal strips per image.
@@ -241,7 +241,7 @@ def rasterize_batch(corners, faces, near_m, cull_back, bands, seen, bary, depth)
         _resolve_band(corners[b], faces, rows, seen[b], bary[b], depth[b])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _pull_back_band(corners, faces, rows, seen, bary, by_bary, by_depth, by_corners):
     """Add a band's derivatives by barycentrics and depth to those by the corners.
@@ -285,7 +285,7 @@ def _pull_back_band(corners, faces, rows, seen, bary, by_bary, by_depth, by_corn
             by_corners[c, 2] += gd * bc - u * gxc - v * gyc
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def pull_back_batch(corners, faces, bands, seen, bary, by_bary, by_depth):
     """Derivatives by the corners (b, v, 3) from those by barycentrics and depth.

@@ -15,7 +15,7 @@ MAX_FACES = 64
 """Faces crossed on the way from one pixel to the next, at most."""
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _double_area(points, faces, f):
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -24,7 +24,7 @@ def _double_area(points, faces, f):
     ) * (points[b, 1] - points[a, 1])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _side(points, a, b, u, v):
     """Positive where (u, v) lies on one side of the line from a to b, negative on the other."""
@@ -33,7 +33,7 @@ def _side(points, a, b, u, v):
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _end_of_surface(points, depth, faces, across, near_m, face, u, v, du, dv, edge):
     """Walk from (u, v) in ``face`` by (du, dv); write the silhouette edge met, say if one was."""
@@ -71,7 +71,7 @@ def _end_of_surface(points, depth, faces, across, near_m, face, u, v, du, dv, ed
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _goes_on(points, faces, across, face, other):
     """Whether two faces share an edge and turn the same way: no silhouette lies between them."""
@@ -80,7 +80,7 @@ def _goes_on(points, faces, across, face, other):
     return _double_area(points, faces, face) * _double_area(points, faces, other) > 0
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, edges, towards):
     """Silhouette edges between each pixel and its right and its lower neighbour.
@@ -131,7 +131,7 @@ def find_silhouettes(points, depth, faces, across, near_m, seen, pixel_depth, ed
                 # Steep edges are smoothed along rows and flat ones along columns, none twice.
                 dx = abs(corners[edge[1], 0] - corners[edge[0], 0])
                 dy = abs(corners[edge[1], 1] - corners[edge[0], 1])
-                if (dy >= dx) == (axis == 0):
+                if max(dx, dy) > 0 and (dy >= dx) == (axis == 0):
                     edges[b, row, column, axis, 0] = edge[0]
                     edges[b, row, column, axis, 1] = edge[1]
                     towards[b, row, column, axis] = swap

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def fill_pyramid(pyramid, size):
     """Halve the finest level of (n, c, total), already there, down to one texel."""
@@ -29,7 +29,7 @@ def fill_pyramid(pyramid, size):
         fine, side = coarse, half
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def pull_back_pyramid(by_pyramid, size):
     """Derivatives by every level become those by the finest, in place."""
@@ -50,12 +50,12 @@ def pull_back_pyramid(by_pyramid, size):
         half, coarse = side, fine
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _levels(size, footprint):
     """The finer of the two levels between which a footprint lies, and the share of the coarser."""
     texels = footprint * size
-    if texels <= 1.0:
+    if not texels > 1.0:  # also where it is not a number
         return 0, 0.0
     level = np.log2(np.float32(texels))
     if texels >= size:
@@ -67,7 +67,7 @@ def _levels(size, footprint):
     return finer, level - finer
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _start(size, level):
     """Where a level begins in a flat pyramid."""
@@ -75,7 +75,7 @@ def _start(size, level):
     return 4 * (size * size - side * side) // 3
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def _between(place, side):
     """Texels on both sides of a place along an axis, the share of the second, its derivative."""
@@ -88,7 +88,7 @@ def _between(place, side):
     return first, first + 1, at - first, float(side)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def sample_into(pyramid, n, size, u, v, footprint, out, p):
     """Add the trilinear lookup of the ``n``-th pyramid at one place to row ``p`` of ``out``.
@@ -113,7 +113,7 @@ def sample_into(pyramid, n, size, u, v, footprint, out, p):
             out[p, c] += weight * (above + y * (below - above))
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def sample_pixels(pyramid, size, image, uv, footprint, out):
     """Trilinear lookup.
@@ -130,7 +130,7 @@ def sample_pixels(pyramid, size, image, uv, footprint, out):
         sample_into(pyramid, image[p], size, uv[p, 0], uv[p, 1], footprint[p], out, p)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def pull_back_texels(size, image, uv, footprint, by_out, by_pyramid):
     """Derivatives by the pyramid; each channel is one thread's, so that their order is fixed.
@@ -166,7 +166,7 @@ def pull_back_texels(size, image, uv, footprint, by_out, by_pyramid):
                 by_pyramid[n, c, lower + right] += g * x * y
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 @no_type_check
 def pull_back_places(pyramid, size, image, uv, footprint, by_out, by_uv):
     """Derivatives by the texture coordinates.

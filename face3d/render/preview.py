@@ -46,7 +46,7 @@ def portrait_camera(
     width, height = (size, size) if isinstance(size, int) else size
     focal = height * distance_m / height_m
     facing = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    rotation = facing @ matrix_from_axis_angle(torch.tensor([0.0, -yaw_rad, 0.0]))
+    rotation = facing @ matrix_from_axis_angle(torch.tensor([0.0, -float(yaw_rad), 0.0]))
     back = torch.tensor([0.0, 0.0, distance_m])
     return Camera(
         fx=torch.tensor(focal),

@@ -62,11 +62,11 @@ def draw(
     seen = fragments.face_index.reshape(-1, height, width)
     count, vertices = len(seen), mesh.vertices.detach()
     vertices = vertices.expand(*fragments.face_index.shape[:-2], *vertices.shape[-2:])
-    vertices = vertices.reshape(count, -1, 3).contiguous()
+    vertices = vertices.reshape(count, vertices.shape[-2], 3).contiguous()
     faces = np.ascontiguousarray(mesh.topology.faces, dtype=np.int64)
     pose = camera.camera_from_world.reshape(-1, 4, 4)
     corners = homogeneous_pixels(camera, mesh.vertices.detach())
-    corners = corners.expand(*fragments.face_index.shape[:-2], -1, 3).reshape(count, -1, 3)
+    corners = corners.expand(*fragments.face_index.shape[:-2], -1, 3).reshape(vertices.shape)
     uv, uv_faces = np.zeros((0, 2)), np.zeros((0, 3), np.int64)
     pyramid, size = np.zeros((0, 3, 0), np.float32), 0
     if texture is not None:

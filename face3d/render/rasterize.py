@@ -1,6 +1,7 @@
 """Which face is seen at each pixel, and where on it."""
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,12 @@ NEAR_M = 0.01
 """Faces are cut off where they come nearer to the camera than this."""
 
 MAX_PX = 16384
+
+MAX_PIXELS = 2**27
+"""Of all pictures of a batch together."""
+
+FAR_M = 1e9
+"""Vertices farther out are refused: squares of their coordinates would leave single precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +76,9 @@ def rasterize(
         cut away.
 
     Raises:
-        InputError: Vertices are not finite, a face names a vertex that does not exist, or the
-            picture has no pixels or more than 16,384 on a side.
+        InputError: Vertices are not finite or farther than FAR_M, a face names a vertex that does
+            not exist, or the picture has no pixels, more than 16,384 on a side or more than
+            MAX_PIXELS in all.
         MissingDependencyError: The back end's package is not installed.
     """
     for name, size in (("height", camera.height), ("width", camera.width)):
@@ -80,6 +88,8 @@ def rasterize(
         pairs = zip(mesh, _cameras(camera, len(mesh)), strict=True)
         return _stacked([rasterize(m, c, backend=backend, cull_back=cull_back) for m, c in pairs])
     require_finite("mesh.vertices", mesh.vertices)
+    if mesh.vertices.numel() and float(mesh.vertices.detach().abs().max()) > FAR_M:
+        raise InputError(f"mesh.vertices reach beyond {FAR_M:g} m; check the unit.")
     count = mesh.vertices.shape[-2]
     faces = mesh.topology.faces
     if faces.size and (faces.min() < 0 or faces.max() >= count):
@@ -87,8 +97,14 @@ def rasterize(
         raise InputError(f"A face names vertex {worst}, but the mesh has {count} vertices.")
     corners = homogeneous_pixels(camera, mesh.vertices)
     batch = corners.shape[:-2]
+    pixels = math.prod(batch) * camera.height * camera.width
+    if pixels > MAX_PIXELS:
+        raise InputError(
+            f"{math.prod(batch)} pictures of {camera.width} by {camera.height} px are {pixels} "
+            f"pixels; draw at most {MAX_PIXELS} at once."
+        )
     job = RasterJob(
-        corners=corners.reshape(-1, count, 3),
+        corners=corners.reshape(math.prod(batch), count, 3),
         faces=np.ascontiguousarray(faces, dtype=np.int64),
         height=camera.height,
         width=camera.width,

@@ -42,6 +42,7 @@ def find_silhouettes_plain(
         met = (found[:, 0] >= 0) & ~goes_on
         ends = points[image[:, None], found.clamp(min=0)]
         run = (ends[:, 1] - ends[:, 0]).abs()
+        met &= run.amax(-1) > 0
         met &= (run[:, 1] >= run[:, 0]) == (axis == 0)
         at = (image[met], row[met], column[met], torch.full_like(row[met], axis))
         edges[at] = found[met].int()

@@ -23,6 +23,9 @@ from face3d.render.numba_texture import (
     sample_pixels,
 )
 
+MAX_UV = 1e6
+"""Texture coordinates beyond this are taken for damage."""
+
 
 def texel_fragments(topology: Topology, size: int) -> Fragments:
     """The face and the place on it that each texel of a square texture shows.
@@ -81,11 +84,21 @@ def require_texture_coordinates(
     """The texture coordinates of a mesh and its faces' corners in them.
 
     Raises:
-        InputError: It has none.
+        InputError: It has none, or they are of no use.
     """
     uv, uv_faces = mesh.topology.uv, mesh.topology.uv_faces
     if uv is None or uv_faces is None:
         raise InputError("This mesh has no texture coordinates; give one that has, or no texture.")
+    if uv_faces.shape != mesh.topology.faces.shape:
+        raise InputError(
+            f"There are {len(uv_faces)} uv_faces for {len(mesh.topology.faces)} faces; give one "
+            "for each."
+        )
+    if uv_faces.size and not 0 <= uv_faces.min() <= uv_faces.max() < len(uv):
+        raise InputError(f"uv_faces name texture coordinates beyond the {len(uv)} that there are.")
+    # Not a number is not below either.
+    if uv.size and not np.abs(uv).max() <= MAX_UV:
+        raise InputError(f"Texture coordinates are not finite or beyond {MAX_UV:g}; repair them.")
     return uv, uv_faces
 
 
