@@ -12,7 +12,14 @@ import trimesh
 
 from face3d.core import Camera, HeadMesh, InputError, MissingDependencyError, Topology
 from face3d.pipeline import load_head
-from face3d.render import Backend, portrait_camera, rasterize
+from face3d.render import (
+    Backend,
+    Maps,
+    SphericalHarmonics,
+    portrait_camera,
+    rasterize,
+    render,
+)
 from face3d.render.rasterize import NEAR_M, OPTIONAL_BACKENDS, backend_named
 from face3d.render.torch_twin import barycentrics_at, faces_seen
 
@@ -130,6 +137,33 @@ def test_batches_and_empty_meshes(backend: Backend, device: str):
     nothing = Topology(faces=np.zeros((0, 3), dtype=np.int64))
     empty = rasterize(dataclasses.replace(mesh, topology=nothing), view, backend=backend)
     assert (empty.face_index == -1).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not CUDA, reason="there is no CUDA device")
+def test_pictures_on_the_gpu_are_those_of_the_cpu():
+    model = load_head()
+    rest = model(torch.zeros(140), torch.zeros(52)).detach()
+    head = HeadMesh(vertices=rest.expand(2, -1, 3), frame="world", topology=model.data.topology)
+    view = portrait_camera(torch.tensor([0.0, 0.0, 0.05]), 0.3, yaw_rad=0.5, size=96)
+    texture, heights = torch.rand(3, 64, 64), 1e-3 * torch.rand(1, 64, 64)
+    coefficients = torch.rand(9, 3)
+    found = []
+    for device in ("cpu", "cuda"):
+        wanting = [
+            t.to(device).clone().requires_grad_()
+            for t in (head.vertices, texture, heights, coefficients)
+        ]
+        maps = Maps(color=wanting[1], displacement=wanting[2])
+        light = SphericalHarmonics(coefficients=wanting[3])
+        mesh = dataclasses.replace(head, vertices=wanting[0])
+        picture = render(mesh, moved(view, device), texture=maps, light=light, linear=True)
+        picture.square().mean().backward()
+        found.append((picture.detach().cpu(), [w.grad.cpu() for w in wanting]))
+    (cpu, cpu_gradients), (gpu, gpu_gradients) = found
+    assert (cpu - gpu).abs().mean() < 1e-4
+    for a, b in zip(cpu_gradients, gpu_gradients, strict=True):
+        assert (a - b).norm() < 1e-2 * a.norm()
 
 
 @pytest.mark.parametrize("backend", sorted(OPTIONAL_BACKENDS))
