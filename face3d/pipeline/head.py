@@ -162,15 +162,15 @@ class Head(Meshes):
         clay, cover = preview(self.mesh, zoomed)
         share = 0.75 * cover[..., None]
         overlay = (crop * (1 - share) + clay * share + 0.5).astype(np.uint8)
-        centre = self.neutral.vertices.mean(0) * torch.tensor([0.0, 0.0, 1.0])
-        centre = centre + torch.tensor([0.0, 0.015, 0.0])
+        low, high = self.neutral.vertices.amin(0), self.neutral.vertices.amax(0)
+        shown = 1.15 * float(high[1] - low[1])
         texture = self.texture if self.model.data.uv is not None else None
         views = [
             preview(
                 HeadMesh(
                     vertices=self.neutral.vertices, frame="world", topology=self.mesh.topology
                 ),
-                portrait_camera(centre, 0.33, yaw_rad=yaw, size=size),
+                portrait_camera((low + high) / 2, shown, yaw_rad=yaw, size=size),
                 texture=texture,
             )[0]
             for yaw in (0.0, PROFILE_RAD)
