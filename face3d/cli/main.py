@@ -17,7 +17,7 @@ ERROR_EXIT = 2
 
 
 def reconstruct(
-    photo: tyro.conf.Positional[Path],
+    photos: tyro.conf.Positional[tuple[Path, ...]],
     /,
     *,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
@@ -27,33 +27,41 @@ def reconstruct(
     texture: int = 1024,
     preview: Path | None = None,
 ) -> None:
-    """Reconstruct an animatable head from one photo.
+    """Reconstruct an animatable head from one photo, or from several of one person.
 
     Args:
-        photo: The picture.
+        photos: The pictures.
         output: File to write: .glb, .obj, .ply, .npz (parameters) or .png (preview). With
             several faces their numbers, from 0 by size, are put before the ending.
         face: largest, all, or a number counting from 0 by size.
         head: Name or file of the head model.
-        pose: How the head is saved, at rest or as in the photo.
+        pose: How the head is saved, at rest or as in the (first) photo.
         texture: Texels on a side of the texture, a power of two.
         preview: Also write a preview PNG: photo, overlay, front and side.
     """
     from face3d import pipeline
 
-    pipeline.require_output(output, photo=photo)
+    if not photos:
+        raise InputError("No photo was given; name one, or several of one person.")
+    for photo in photos:
+        pipeline.require_output(output, photo=photo)
     if preview == output:
         raise InputError(f"--output and --preview are both {output}; give two names.")
     if preview is not None:
-        pipeline.require_output(preview, photo=photo, suffixes=(".png",))
+        for photo in photos:
+            pipeline.require_output(preview, photo=photo, suffixes=(".png",))
     pipeline.require_texture_size(texture)
     if face == "all":
-        heads = pipeline.reconstruct_all(photo, head=head, texture=texture)
+        if len(photos) > 1:
+            raise InputError("--face all takes one photo; several show one person.")
+        heads = pipeline.reconstruct_all(next(iter(photos)), head=head, texture=texture)
     else:
         if face != "largest" and not (face.isascii() and face.isdecimal()):
             raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
         which = "largest" if face == "largest" else int(face)
-        heads = [pipeline.reconstruct(photo, face=which, head=head, texture=texture)]
+        heads = [pipeline.reconstruct(list(photos), face=which, head=head, texture=texture)]
+    for stranger in heads[0].strangers:
+        print(f"face3d: {stranger} looks like somebody else than the rest.", file=sys.stderr)
     for number, one in enumerate(heads):
         path = _numbered(output, number, len(heads))
         one.save(path, pose=pose)

@@ -6,6 +6,7 @@ outside their spread are weighted down as under a Student-t distribution. Weight
 stay in [0, 1] by an active-set method (Nocedal & Wright, 2006, chapter 16).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -62,6 +63,10 @@ class _Solution:
     hessian: Float[Tensor, "batch parameter parameter"]  # of the last step
     converged: Bool[Tensor, "batch"]
     iterations: Int[Tensor, "batch"]
+
+    def pick(self, k: int) -> "_Solution":
+        """One face of the batch, as a batch of one."""
+        return _Solution(**{f.name: getattr(self, f.name)[k : k + 1] for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +214,77 @@ class LandmarkFitter:
             iterations=used,
         )
 
+    def fit_person(
+        self,
+        observed: Sequence[LandmarkObservations],
+        *,
+        iterations: int = 20,
+        tolerance: float = 0.01,
+    ) -> tuple[list[FitResult], list[float]]:
+        """Fit one person in several pictures: one identity, all else by picture.
+
+        Args:
+            observed: One face of each picture, without batch axes; sizes may differ.
+            iterations: At most this many steps.
+            tolerance: Done when a step lowers the sum of the energies by less than this share.
+
+        Returns:
+            One result for each picture, of the same ``shape``; and for each picture how much more
+            energy its landmarks have than with an identity of their own.
+
+        Raises:
+            InputError: As of ``fit``.
+        """
+        for one in observed:
+            self._require_usable(one)
+        everything = _stacked(observed)
+        with one_thread(), torch.inference_mode():
+            alone = self._solve(everything, iterations, tolerance)
+            together = self._solve_together(everything, alone, iterations, tolerance)
+        with one_thread(), torch.no_grad():
+            own, shared = _outside_inference(alone), _outside_inference(together)
+            results = [self._result(shared.pick(k), one) for k, one in enumerate(observed)]
+            free = [self._result(own.pick(k), one) for k, one in enumerate(observed)]
+        misfits = [
+            float(a.energies["landmark"] - b.energies["landmark"])
+            for a, b in zip(results, free, strict=True)
+        ]
+        return results, misfits
+
+    def _solve_together(
+        self, observed: LandmarkObservations, alone: "_Solution", iterations: int, tolerance: float
+    ) -> "_Solution":
+        """From the fits of the single pictures, whose identities start at their mean."""
+        vector, part = alone.vector.clone(), self.full.layout.identity
+        vector[:, part] = vector[:, part].mean(0)
+        state = FitState(vector=vector, rotation=alone.rotation)
+        problem = self._problem(observed, self.full)
+        problem.set_noise(state)
+        cost = float(problem.cost_together(state))
+        hessian, damping, used, done = alone.hessian, 1e-4, 0, False
+        for _ in range(iterations):
+            used += 1
+            hessian, gradient = problem.normal_equations(state)
+            step, hessian = problem.step_together(state, hessian, gradient, damping)
+            trial = problem.move(state, step)
+            trial_cost = float(problem.cost_together(trial))
+            gain = (cost - trial_cost) / max(cost, 1e-9)
+            if gain > 0:
+                state, cost, damping = trial, trial_cost, max(damping * 0.1, 1e-8)
+            else:
+                damping *= 10
+            done = 0 <= gain < tolerance or damping > 1e5
+            if done:
+                break
+        count = len(vector)
+        return _Solution(
+            vector=state.vector,
+            rotation=state.rotation,
+            hessian=hessian,
+            converged=torch.full((count,), done),
+            iterations=alone.iterations + used,
+        )
+
     def _refined(self, state: FitState) -> FitState:
         """The same state with the identity components that the rough stage leaves out."""
         at = self.rough.layout.identity.stop
@@ -307,6 +383,12 @@ class LandmarkFitter:
                 "log_focal": shaped(deviation[:, at.log_focal]),
             },
         )
+
+
+def _stacked(each: Sequence[LandmarkObservations]) -> LandmarkObservations:
+    """Several pictures as a batch."""
+    names = [f.name for f in fields(LandmarkObservations)]
+    return LandmarkObservations(**{n: torch.stack([getattr(e, n) for e in each]) for n in names})
 
 
 def _choose(take: Bool[Tensor, "batch"], a: FitState, b: FitState) -> FitState:

@@ -76,6 +76,9 @@ class LandmarkProblem:
         self.log_focal_mean = torch.where(known, observed.focal_px, guess).log()
         self.log_focal_sd = torch.where(known, priors.log_focal_exif, priors.log_focal)
         self.noise: NoiseAtPose | None = None
+        # Of one person's pictures: a detector errs alike in each of them, so they say together
+        # what one says, only from more sides (docs/design/landmark-noise.md).
+        self.share = 1 / len(observed.points_px)
 
     def start(self) -> FitState:
         """The mean head, posed by a scaled orthographic fit."""
@@ -254,6 +257,62 @@ class LandmarkProblem:
         step[:, part] = by_weights
         step[:, others] = -solved[..., -1] - (solved[..., :-1] @ by_weights[..., None]).squeeze(-1)
         return step.to(state.vector.dtype)
+
+    def cost_together(self, state: FitState) -> Float[Tensor, ""]:
+        """The negative log posterior of a batch that shows one person: identity counts once."""
+        x = state.vector[0, self.at.identity].double()
+        own = 0.5 * (x @ self.precision[self.at.identity, self.at.identity]) @ x
+        return self.share * (self.cost(state) - own).sum() + own
+
+    def step_together(
+        self, state: FitState, hessian: Tensor, gradient: Tensor, damping: float
+    ) -> tuple[Float[Tensor, "batch parameter"], Float[Tensor, "batch parameter parameter"]]:
+        """A damped Newton step of one person in several pictures.
+
+        All but the identity is eliminated picture by picture (Schur complement), the sum of what
+        is left gives the identity's step, and each picture's step follows from that, within its
+        bounds.
+
+        Returns:
+            The step, with the same identity for all; and the Hessian of each picture, whose
+            identity part is that of all pictures.
+        """
+        part = self.at.identity
+        rest = torch.tensor([k for k in range(self.at.count) if not part.start <= k < part.stop])
+        prior = self.precision[part, part]
+        x = state.vector.double()
+        damped = hessian.clone()
+        damped.diagonal(dim1=-2, dim2=-1).mul_(1 + damping)
+        # Weights that press against a bound stay there: they say nothing of the identity.
+        free = torch.ones(len(x), self.at.count, dtype=torch.bool)
+        if self.bounded:
+            weights, slope = x[:, self.at.expression], gradient[:, self.at.expression]
+            pressed = ((weights <= 0) & (slope > 0)) | ((weights >= 1) & (slope < 0))
+            free[:, self.at.expression] = ~pressed
+        free = free[:, rest]
+        own = torch.where(free[:, :, None] & free[:, None, :], damped[:, rest][..., rest], 0.0)
+        own.diagonal(dim1=-2, dim2=-1).add_(~free)
+        coupling = torch.where(free[..., None], damped[:, rest][..., part], 0.0)
+        slope = torch.where(free, gradient[:, rest], 0.0)
+        factor, _ = torch.linalg.cholesky_ex(own)
+        solved = torch.cholesky_solve(torch.cat([coupling, slope[..., None]], dim=-1), factor)
+        reduced = damped[:, part, part] - coupling.mT @ solved[..., :-1] - prior
+        right = gradient[:, part] - (coupling.mT @ solved[..., -1:])[..., 0] - x[:, part] @ prior
+        total = self.share * reduced.sum(0) + prior
+        by_identity = -torch.linalg.solve(total, self.share * right.sum(0) + x[0, part] @ prior)
+        # The identity's step is given now: what it asks of the rest, within bounds.
+        given, asked = hessian.clone(), gradient.clone()
+        asked[:, rest] += hessian[:, rest][..., part] @ by_identity
+        given[:, part, :] = 0.0
+        given[:, :, part] = 0.0
+        given[:, part, part] = torch.eye(len(by_identity), dtype=given.dtype)
+        asked[:, part] = -by_identity
+        still = torch.full_like(asked[:, 0], damping)
+        step = self.step(state, given, asked, still)
+        step[:, part] = by_identity.to(step.dtype)
+        known = hessian.clone()
+        known[:, part, part] = total + (coupling.mT @ solved[..., :-1]).mean(0)
+        return step, known
 
     def move(self, state: FitState, step: Tensor) -> FitState:
         """Apply a step: rotations multiply, weights are cut to their bounds."""

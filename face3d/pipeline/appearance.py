@@ -13,7 +13,15 @@ from face3d.core.landmarks import LEFT_IRIS, RIGHT_IRIS
 from face3d.core.threads import one_thread
 from face3d.core.types import Camera, HeadMesh
 from face3d.model import HeadData
-from face3d.render import bake_photo, fill_smoothly, sample_texture, texel_fragments
+from face3d.render import (
+    Baked,
+    bake_photo,
+    fill_smoothly,
+    linear_from_srgb,
+    sample_texture,
+    srgb_from_linear,
+    texel_fragments,
+)
 
 FULL_TRUST_COS, NO_TRUST_COS = 0.55, 0.15
 """Cosines to the viewing ray between which the photo's say fades out."""
@@ -28,6 +36,7 @@ the outline, a head that is a millimetre off shows background, hair or clothes."
 
 TEETH, GUMS = (0.87, 0.83, 0.75), (0.62, 0.34, 0.33)
 TONGUE, MOUTH = (0.62, 0.32, 0.32), (0.28, 0.10, 0.10)
+SKIN = (0.7, 0.5, 0.4)
 BROWN_IRIS, PUPIL = (0.27, 0.17, 0.10), (0.02, 0.02, 0.02)
 MOST_WHITE_OF_EYE = 0.90
 GREY_CHROMA = 0.012
@@ -169,47 +178,88 @@ def _blurred(values: Float[Tensor, "size size"], reach: int) -> Float[Tensor, "s
     return out[0, 0]
 
 
-@one_thread()
-def photo_texture(
-    data: HeadData,
-    photo: UInt8[np.ndarray, "h w 3"],
-    mesh: HeadMesh,
-    camera: Camera,
-    *,
-    size: int,
-    irises: Sequence[Iris] = (),
-) -> Float[Tensor, "3 size size"]:
-    """A whole texture from one photo.
+@dataclass(frozen=True, kw_only=True)
+class PhotoView:
+    """A photo and the head as it stands in it."""
 
-    Skin is taken from the photo where it is seen well, from the mirror image of the other side
-    where that was seen, and continued smoothly elsewhere. Eyes get the photo's iris colour on a
-    plain eyeball, so that they can turn; teeth, gums, tongue and mouth get plain colours.
+    photo: UInt8[np.ndarray, "h w 3"]  # sRGB
+    mesh: HeadMesh  # in the world frame
+    camera: Camera
+    irises: Sequence[Iris] = ()
 
-    Args:
-        data: The head.
-        photo: sRGB picture.
-        mesh: The head as it stands in the photo, in the world frame.
-        camera: The photo's camera.
-        size: Texels on a side, a power of two.
-        irises: Where the photo shows open eyes.
 
-    Returns:
-        sRGB colours in [0, 1].
-    """
-    baked = bake_photo(photo, mesh, camera, size=size)
-    guide = texel_guide(data, size)
+def _trusted(data: HeadData, guide: TexelGuide, view: PhotoView) -> tuple[Baked, Tensor]:
+    """What a photo shows of each texel, and how far it is to be trusted, 0 to 1."""
+    baked = bake_photo(view.photo, view.mesh, view.camera, size=guide.size)
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
     trust = trust * guide.mask("skin") if "skin" in data.regions else trust
     # What hides a texel ends suddenly; trust in its neighbours fades out towards it.
     seen = (baked.weight > 0) | ~guide.covered
-    trust = trust * (2 * _blurred(seen.float(), size // 64) - 1).clamp(0, 1)
-    skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), (0.7, 0.5, 0.4))
+    trust = trust * (2 * _blurred(seen.float(), guide.size // 64) - 1).clamp(0, 1)
+    skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), SKIN)
     # Gradual, or the texture would show the outline of the doubt.
     grazing = ((GRAZING_COS - baked.weight) / GRAZING_RANGE + 0.5).clamp(0, 1)
     doubt = torch.maximum((guide.mask("ears") + guide.mask("neck")).clamp(0, 1), grazing)
     doubt = doubt * (1 - guide.mask("scalp")).clamp(0, 1)
-    alike = _likeness(baked.rgb, skin)
-    trust = trust * (1 - doubt + doubt * alike)
+    return baked, trust * (1 - doubt + doubt * _likeness(baked.rgb, skin))
+
+
+def _px_per_metre(view: PhotoView) -> float:
+    """How large the photo shows the head."""
+    depth = view.mesh.vertices @ view.camera.camera_from_world[2, :3]
+    return float(view.camera.fx / (depth.median() + view.camera.camera_from_world[2, 3]))
+
+
+def _blended(
+    views: Sequence[PhotoView], each: Sequence[tuple[Baked, Tensor]]
+) -> tuple[Baked, Tensor]:
+    """Several photos' texels as one: each counts by its trust and by how large it shows the head.
+
+    Brightness and tint are brought to the first photo's, by what both show.
+    """
+    (first, trust_first), sizes = each[0], [_px_per_metre(view) for view in views]
+    total, colour = torch.zeros_like(trust_first), torch.zeros_like(first.rgb)
+    for size, (baked, trust) in zip(sizes, each, strict=True):
+        both = (trust > 0.5) & (trust_first > 0.5)
+        rgb = baked.rgb
+        if int(both.sum()) > 100 and baked is not first:
+            ratio = linear_from_srgb(first.rgb[:, both]) / linear_from_srgb(rgb[:, both]).clamp(
+                min=1e-3
+            )
+            gain = ratio.median(dim=1).values.clamp(0.25, 4)
+            rgb = srgb_from_linear(linear_from_srgb(rgb) * gain[:, None, None])
+        # Squared, so that the better view decides rather than a mean of slightly shifted pictures.
+        weight = (trust * size / max(sizes)) ** 2
+        colour, total = colour + weight * rgb, total + weight
+    best = torch.stack([baked.weight for baked, _ in each]).amax(0)
+    trust = torch.stack([trust for _, trust in each]).amax(0)
+    rgb = torch.where(total > 1e-6, colour / total.clamp(min=1e-6), first.rgb)
+    return Baked(rgb=rgb, weight=best), trust
+
+
+@one_thread()
+def photo_texture(
+    data: HeadData, views: Sequence[PhotoView], *, size: int
+) -> Float[Tensor, "3 size size"]:
+    """A whole texture from photos of one person.
+
+    Skin is taken from the photos where they show it well, from the mirror image of the other side
+    where that was seen, and continued smoothly elsewhere. Eyes get the first photo's iris colour on
+    a plain eyeball, so that they can turn; teeth, gums, tongue and mouth get plain colours.
+
+    Args:
+        data: The head.
+        views: At least one; tint and brightness are those of the first.
+        size: Texels on a side, a power of two.
+
+    Returns:
+        sRGB colours in [0, 1].
+    """
+    guide = texel_guide(data, size)
+    each = [_trusted(data, guide, view) for view in views]
+    baked, trust = each[0] if len(each) == 1 else _blended(views, each)
+    skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), SKIN)
+    photo, irises = views[0].photo, views[0].irises
     rgb, support = baked.rgb, trust
     if guide.mirror_uv is not None:
         # Colours count by their trust, or what was not seen would bleed in at the border.

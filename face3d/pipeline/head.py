@@ -27,7 +27,7 @@ from face3d.export import (
     write_ply,
 )
 from face3d.model import HeadModel
-from face3d.pipeline.appearance import irises_from_landmarks, photo_texture
+from face3d.pipeline.appearance import PhotoView, irises_from_landmarks, photo_texture
 from face3d.pipeline.heads import OPEN_HEAD
 from face3d.pipeline.saved import FINGERPRINT, Meshes, fingerprint
 from face3d.render import PROFILE_RAD, portrait_camera, preview, sample_texture, side_by_side
@@ -37,8 +37,32 @@ TEXTURE_SIZES = (128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class View:
+    """Another photo of the same person.
+
+    Attributes:
+        frame: The photo.
+        detection: The face's landmarks.
+        fit: The head in it; the identity is that of all photos.
+        misfit: How much less likely its landmarks are than they could be with an identity of their
+            own, as a difference of energies; see STRANGER.
+    """
+
+    frame: Frame
+    detection: Detection
+    fit: FitResult
+    misfit: float
+
+
+STRANGER = 80.0
+"""Misfit beyond which a photo is said to look like another person's. In ../shared/real, 12% of 83
+pairs of pictures of one person exceed it, nearly all of one that cries, and 77% of 190 pairs of
+different people."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Head(Meshes):
-    """One person's head from one photo.
+    """One person's head from one photo or several.
 
     Attributes:
         model: The head model that the parameters belong to.
@@ -47,6 +71,8 @@ class Head(Meshes):
         fit: The fitted parameters with their standard deviations and energies.
         texture_size: Texels on a side of the base-colour texture, a power of two.
         head: Name or file of the head model, as load_head takes it.
+        others: The other photos, when there are several; ``frame`` is the first.
+        misfit: As of a View, for the first photo; zero when it is the only one.
     """
 
     model: HeadModel
@@ -55,6 +81,8 @@ class Head(Meshes):
     fit: FitResult
     texture_size: int = 1024
     head: str = OPEN_HEAD
+    others: tuple[View, ...] = ()
+    misfit: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse textures that cannot be made."""
@@ -104,14 +132,27 @@ class Head(Meshes):
 
     @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
-        """Base colour, sRGB in [0, 1]: from the photo where it shows the head."""
-        return photo_texture(
-            self.model.data,
-            self.frame.rgb,
-            self.mesh,
-            self.camera,
-            size=self.texture_size,
-            irises=irises_from_landmarks(self.detection.landmarks),
+        """Base colour, sRGB in [0, 1]: from the photos where they show the head."""
+        with torch.no_grad():
+            views = [
+                PhotoView(
+                    photo=one.frame.rgb,
+                    mesh=self.model.mesh(one.fit.params, frame="world"),
+                    camera=one.fit.camera,
+                    irises=irises_from_landmarks(one.detection.landmarks),
+                )
+                for one in (self, *self.others)
+            ]
+        return photo_texture(self.model.data, views, size=self.texture_size)
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """Names of the photos that look like another person's than the rest do."""
+        photos = [(self.frame, self.misfit), *((v.frame, v.misfit) for v in self.others)]
+        return tuple(
+            frame.source or f"photo {number}"
+            for number, (frame, misfit) in enumerate(photos, 1)
+            if misfit > STRANGER
         )
 
     def save(self, path: str | Path, *, pose: Pose = "neutral") -> Path:

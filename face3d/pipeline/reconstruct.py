@@ -1,7 +1,7 @@
 """From one photo to animatable heads: detect, fit, dress."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from face3d.core.types import Camera, Detection, FitResult, Frame, HeadParams
 from face3d.detect import LandmarkDetector, choose_faces, load_detector
 from face3d.fit import LandmarkFitter, LandmarkObservations, read_landmark_noise
 from face3d.media import read_image
-from face3d.pipeline.head import Head
+from face3d.pipeline.head import Head, View
 from face3d.pipeline.heads import OPEN_HEAD, load_head
 
 Photo = str | Path | bytes | Image.Image | np.ndarray
@@ -43,27 +43,33 @@ def _fitter(name: str, model: int = 0) -> LandmarkFitter:
     return LandmarkFitter(load_head(name).data, noise)
 
 
+MAX_PHOTOS = 64
+"""Photos of one person, at most."""
+
+
 def reconstruct(
-    photo: Photo,
+    photo: Photo | Sequence[Photo],
     *,
     face: Literal["largest"] | int = "largest",
     head: str = OPEN_HEAD,
     texture: int = 1024,
     detector: LandmarkDetector | None = None,
 ) -> Head:
-    """Reconstruct one face of a photo.
+    """Reconstruct one face of a photo, or one person from several photos.
 
     Args:
         photo: Path, encoded bytes, PIL image or uint8 array (h, w), (h, w, 3) or (h, w, 4).
-            Pictures of more than 4096 px a side are reduced, and all px refer to that.
-        face: "largest", or a number counting from 0 by size.
+            Pictures of more than 4096 px a side are reduced, and all px refer to that. A list of
+            them shows one person: one identity is fitted to all, and the texture is taken from all.
+        face: "largest", or a number counting from 0 by size. Of several photos always the largest.
         head: Name or file of the head model.
         texture: Texels on a side of the texture.
         detector: Another landmark detector than the default. It must give MediaPipe's 478
             landmarks, and is trusted as the default one is, whose errors were measured.
 
     Returns:
-        The head; its ``mesh`` overlays the photo through its ``camera``.
+        The head; its ``mesh`` overlays the (first) photo through its ``camera``. Photos that seem
+        to show somebody else are named in its ``strangers``.
 
     Raises:
         InputError: The photo cannot be read, or an option has no meaning.
@@ -75,7 +81,15 @@ def reconstruct(
         >>> head.save("head.glb")  # doctest: +SKIP
     """
     _require_choice(face)
-    return _reconstruct(photo, face, head, texture, detector)[0]
+    if isinstance(photo, str | Path | bytes | Image.Image | np.ndarray):
+        return _reconstruct(photo, face, head, texture, detector)[0]
+    if not 0 < len(photo) <= MAX_PHOTOS:
+        raise InputError(f"{len(photo)} photos were given; give 1 to {MAX_PHOTOS}.")
+    if len(photo) == 1:
+        return _reconstruct(photo[0], face, head, texture, detector)[0]
+    if face != "largest":
+        raise InputError("Of several photos the largest face is taken; leave out the face.")
+    return _one_person(photo, head, texture, detector)
 
 
 def _require_choice(face: object) -> None:
@@ -122,6 +136,44 @@ def _reconstruct(
         )
         for k in range(len(chosen.landmarks))
     ]
+
+
+def _one_person(
+    photos: Sequence[Photo], head: str, texture: int, detector: LandmarkDetector | None
+) -> Head:
+    """One identity for all photos."""
+    frames = [read_image(photo) for photo in photos]
+    model = load_head(head)
+    with _LOCK:
+        faces: list[Detection] = []
+        seen: list[LandmarkObservations] = []
+        for frame in frames:
+            found = (detector or default_detector()).detect(frame, max_faces=1)
+            chosen = choose_faces(found, "largest", source=frame.source or "a picture")
+            faces.append(_face(chosen, 0))
+            seen.append(_unbatched(observations(frame, chosen)))
+        with torch.no_grad():
+            fitter = _fitter(head, id(model))
+            fits, misfits = fitter.fit_person(seen)
+    views = [
+        View(frame=frame, detection=face, fit=fit, misfit=misfit)
+        for frame, face, fit, misfit in zip(frames, faces, fits, misfits, strict=True)
+    ]
+    return Head(
+        model=model,
+        frame=frames[0],
+        detection=faces[0],
+        fit=fits[0],
+        texture_size=texture,
+        head=head,
+        others=tuple(views[1:]),
+        misfit=misfits[0],
+    )
+
+
+def _unbatched(observed: LandmarkObservations) -> LandmarkObservations:
+    """The only face of a batch of one."""
+    return LandmarkObservations(**{name: value[0] for name, value in vars(observed).items()})
 
 
 def observations(frame: Frame, detection: Detection) -> LandmarkObservations:
