@@ -251,6 +251,35 @@ class LandmarkFitter:
         ]
         return results, misfits
 
+    def problem(self, observed: Sequence[LandmarkObservations]) -> LandmarkProblem:
+        """The energy of one person in several pictures, for fits that add to it."""
+        return self._problem(_stacked(observed), self.full)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the head's expression weights must stay in [0, 1]."""
+        return is_arkit(self.data)
+
+    def packed(
+        self, state: FitState, observed: Sequence[LandmarkObservations], *, steps: int
+    ) -> list[FitResult]:
+        """Results of a state that another fit has found, one for each picture.
+
+        Deviations are those of the landmarks alone.
+        """
+        problem = self.problem(observed)
+        problem.set_noise(state)
+        hessian, _ = problem.normal_equations(state)
+        count = len(observed)
+        solution = _Solution(
+            vector=state.vector,
+            rotation=state.rotation,
+            hessian=hessian,
+            converged=torch.ones(count, dtype=torch.bool),
+            iterations=torch.full((count,), steps),
+        )
+        return [self._result(solution.pick(k), one) for k, one in enumerate(observed)]
+
     def _solve_together(
         self, observed: LandmarkObservations, alone: "_Solution", iterations: int, tolerance: float
     ) -> "_Solution":
@@ -306,7 +335,7 @@ class LandmarkFitter:
             self.priors,
             stage.precision,
             stage.layout,
-            is_arkit(self.data),
+            self.bounded,
             Observed(
                 points_px=torch.nan_to_num(points).reshape(-1, *points.shape[-2:]),
                 visibility=visibility.reshape(-1, visibility.shape[-1]),

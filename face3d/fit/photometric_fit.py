@@ -1,0 +1,293 @@
+"""Form from colours: a landmark fit refined until the rendered skin looks like the photo.
+
+Identity, expression, pose, focal length, light (nine SH coefficients per photo) and albedo (a
+smooth field) are found together by L-BFGS on the sum of the landmark fit's energy and a robust
+photometric one. As in Blanz & Vetter (1999), what landmarks leave open between them is said by
+shading; unlike there, colours are compared as logarithms, where exposure and albedo are additive.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from face3d.core.rotations import matrix_from_axis_angle
+from face3d.core.types import Camera, FitResult, HeadMesh
+from face3d.fit.albedo_basis import albedo_basis
+from face3d.fit.landmark_fit import LandmarkFitter, LandmarkObservations
+from face3d.fit.landmark_problem import FitState, LandmarkProblem
+from face3d.model import HeadModel
+from face3d.render import interpolate, linear_from_srgb, rasterize, sh_basis, vertex_normals
+
+CROP_PX = 160
+CROP_REACH = 0.62
+"""Half the crop's side over the longer side of the landmarks' box."""
+
+LOG_SPREAD = 0.1
+"""Of a skin pixel's colour about the model's, as a logarithm: light that nine coefficients do not
+say, and albedo finer than the field."""
+
+DEGREES = 3.0
+"""Of freedom of the colours' noise: hair, glasses and highlights are outliers."""
+
+FACING = 0.25
+"""Least cosine to the camera's axis of pixels that are compared; at the rim everything is off."""
+
+DARK = 0.02
+"""Added to linear colours before the logarithm, or noise in the dark would decide."""
+
+LIGHT_EVALUATIONS, EVALUATIONS = 25, 90
+HISTORY = 20
+LEAK = 0.05
+"""Slope of weights beyond their bounds while searching, so that they find back."""
+
+ALBEDO_SPREAD = 0.3
+CLAY = 0.4
+"""Albedo and light are known up to a common factor; these only start them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoStage:
+    """A photo cut to the face."""
+
+    linear: Float[Tensor, "3 size size"]
+    scale: float  # crop pixels per photo pixel
+    left_px: float
+    top_px: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined:
+    """One person in several photos, refined."""
+
+    fits: tuple[FitResult, ...]
+    light: Float[Tensor, "photo 9"]
+    misfit_before: float  # mean photometric energy per pixel
+    misfit_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unknowns:
+    """Steps from the start, in units that change the picture about alike."""
+
+    identity: Tensor  # (i,)
+    rest: Tensor  # (photo, parameter), identity's unused
+    albedo: Tensor  # (mode, 3)
+    light: Tensor  # (photo, 9)
+    tint: Tensor  # (photo, 3)
+
+    def all(self) -> list[Tensor]:
+        return [self.identity, self.rest, self.albedo, self.light, self.tint]
+
+
+class PhotometricFitter:
+    """Refines landmark fits; build once, use for many pictures.
+
+    Args:
+        fitter: What made the fits.
+    """
+
+    def __init__(self, fitter: LandmarkFitter) -> None:
+        self.fitter = fitter
+        self.model = HeadModel(fitter.data)
+        self.basis = albedo_basis(fitter.data)
+        self.faces = torch.as_tensor(fitter.data.faces)
+        self.units = self._units()
+
+    def _units(self) -> Float[Tensor, "parameter"]:
+        at = self.fitter.full.layout
+        units = torch.ones(at.count)
+        units[at.identity], units[at.expression], units[at.jaw] = 0.5, 0.15, 0.01
+        units[at.left_eye], units[at.right_eye] = 0.03, 0.03
+        units[at.rotation], units[at.log_focal] = 0.01, 0.1
+        units[at.place] = torch.tensor([1.0, 1.0, 0.004])
+        return units
+
+    def refine(
+        self,
+        photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        observed: Sequence[LandmarkObservations],
+        start: Sequence[FitResult],
+        *,
+        evaluations: int = EVALUATIONS,
+    ) -> Refined:
+        """Refine the fits of one person in one or several photos.
+
+        Args:
+            photos: sRGB pictures.
+            observed: The landmarks of the face in each.
+            start: Their fits; the identity of the first counts.
+            evaluations: Pictures drawn while searching, at most.
+        """
+        problem, first = self._start(observed, start)
+        stages = [_stage(photo, one) for photo, one in zip(photos, observed, strict=True)]
+        count, at = len(photos), self.fitter.full.layout
+        unknowns = _Unknowns(
+            identity=torch.zeros(at.identity.stop - at.identity.start),
+            rest=torch.zeros(count, at.count),
+            albedo=torch.zeros(self.basis.modes.shape[1], 3),
+            light=torch.zeros(count, 9),
+            tint=torch.zeros(count, 3),
+        )
+        for tensor in unknowns.all():
+            tensor.requires_grad_()
+
+        def energy(with_form: bool) -> Tensor:
+            state = self._state(first, unknowns)
+            drawn = [self._photometric(problem, state, unknowns, stages, k) for k in range(count)]
+            total = torch.stack(drawn).sum() * problem.share + 0.5 * unknowns.albedo.square().sum()
+            return total + problem.cost_together(state).float() if with_form else total
+
+        looks = [unknowns.albedo, unknowns.light, unknowns.tint]
+        _minimise(looks, lambda: energy(False), LIGHT_EVALUATIONS)
+        before = self._per_pixel(problem, self._state(first, unknowns), unknowns, stages)
+        _minimise(unknowns.all(), lambda: energy(True), evaluations)
+        with torch.no_grad():
+            state = self._state(first, unknowns, leak=0.0)
+            after = self._per_pixel(problem, state, unknowns, stages)
+            fits = self.fitter.packed(state, observed, steps=evaluations)
+        return Refined(
+            fits=tuple(fits),
+            light=unknowns.light.detach(),
+            misfit_before=before,
+            misfit_after=after,
+        )
+
+    def _start(
+        self, observed: Sequence[LandmarkObservations], start: Sequence[FitResult]
+    ) -> tuple[LandmarkProblem, FitState]:
+        """The landmark problem, and the fits as its state."""
+        problem = self.fitter.problem(observed)
+        at, rows, turns = self.fitter.full.layout, [], []
+        for fit in start:
+            p, pose, focal = fit.params, fit.params.world_from_head, fit.camera.fx
+            row = torch.zeros(at.count)
+            row[at.identity], row[at.expression] = start[0].params.shape, p.expression
+            row[at.jaw], row[at.left_eye], row[at.right_eye] = p.jaw, p.eyes[0], p.eyes[1]
+            x, y, z = pose[:3, 3]
+            row[at.place] = torch.stack([focal * x / z, focal * y / z, (focal / z).log()])
+            row[at.log_focal] = focal.log()
+            rows.append(row)
+            turns.append(pose[:3, :3])
+        state = FitState(vector=torch.stack(rows), rotation=torch.stack(turns))
+        problem.set_noise(state)
+        return problem, state
+
+    def _state(self, first: FitState, unknowns: _Unknowns, leak: float = LEAK) -> FitState:
+        at = self.fitter.full.layout
+        moved = first.vector + unknowns.rest * self.units
+        identity = first.vector[:, at.identity] + unknowns.identity * self.units[at.identity]
+        weights = moved[:, at.expression]
+        if self.fitter.bounded:
+            inside = weights.clamp(0, 1)
+            weights = inside + leak * (weights - inside)
+        vector = torch.cat([identity, weights, moved[:, at.expression.stop :]], dim=1)
+        turn = matrix_from_axis_angle(vector[:, at.rotation])
+        still = torch.zeros_like(vector[:, at.rotation])
+        vector = torch.cat(
+            [vector[:, : at.rotation.start], still, vector[:, at.rotation.stop :]], dim=1
+        )
+        return FitState(vector=vector, rotation=turn @ first.rotation)
+
+    def _photometric(
+        self,
+        problem: LandmarkProblem,
+        state: FitState,
+        unknowns: _Unknowns,
+        stages: Sequence[PhotoStage],
+        k: int,
+    ) -> Float[Tensor, ""]:
+        """Negative log likelihood of the skin's pixels in one photo."""
+        log_color, mask = self._drawn(problem, state, unknowns, stages[k], k)
+        wanted = (stages[k].linear + DARK).log().movedim(0, -1)
+        squared = ((log_color - wanted) / LOG_SPREAD).square().sum(-1)
+        return 0.5 * (DEGREES + 3) * (torch.log1p(squared / DEGREES) * mask).sum()
+
+    def _per_pixel(
+        self,
+        problem: LandmarkProblem,
+        state: FitState,
+        unknowns: _Unknowns,
+        stages: Sequence[PhotoStage],
+    ) -> float:
+        with torch.no_grad():
+            totals = [
+                self._photometric(problem, state, unknowns, stages, k)
+                / self._drawn(problem, state, unknowns, stages[k], k)[1].sum().clamp(min=1)
+                for k in range(len(stages))
+            ]
+        return float(torch.stack(totals).mean())
+
+    def _drawn(
+        self,
+        problem: LandmarkProblem,
+        state: FitState,
+        unknowns: _Unknowns,
+        stage: PhotoStage,
+        k: int,
+    ) -> tuple[Float[Tensor, "size size 3"], Bool[Tensor, "size size"]]:
+        """Logarithms of linear colours, and where they are skin that faces the camera."""
+        at, vector = self.fitter.full.layout, state.vector[k]
+        eyes = torch.stack([vector[at.left_eye], vector[at.right_eye]])
+        own = self.model(vector[at.identity], vector[at.expression], None, vector[at.jaw], eyes)
+        world = own @ state.rotation[k].T + problem.translation(state)[k]
+        mesh = HeadMesh(vertices=world, frame="world", topology=self.fitter.data.topology)
+        focal = vector[at.log_focal].exp() * stage.scale
+        centre = problem.observed.centre_px[k]
+        camera = Camera(
+            fx=focal,
+            fy=focal,
+            cx=(centre[0] - stage.left_px) * stage.scale,
+            cy=(centre[1] - stage.top_px) * stage.scale,
+            width=CROP_PX,
+            height=CROP_PX,
+            camera_from_world=torch.eye(4),
+        )
+        fragments = rasterize(mesh, camera)
+        log_albedo = ALBEDO_SPREAD * (self.basis.modes @ unknowns.albedo)
+        values = [vertex_normals(world, self.faces), log_albedo, self.basis.skin[:, None]]
+        drawn = interpolate(fragments, torch.cat(values, dim=1), self.faces)
+        normal = normalize(drawn[..., :3], dim=-1)
+        light = 0.2 * unknowns.light[k]
+        light = torch.cat([light[:1] + 1.1, light[1:]])
+        irradiance = (sh_basis(normal) @ light).clamp(min=0.02)
+        colour = CLAY * irradiance[..., None] * (drawn[..., 3:6] + unknowns.tint[k]).exp()
+        mask = (fragments.face_index >= 0) & (drawn[..., 6] > 0.98) & (normal[..., 2] < -FACING)
+        return (colour + DARK).log(), mask
+
+
+def _stage(photo: UInt8[np.ndarray, "h w 3"], observed: LandmarkObservations) -> PhotoStage:
+    """Cut the face out, at CROP_PX on a side."""
+    points = observed.points_px[observed.visibility > 0]
+    low, high = points.amin(0), points.amax(0)
+    half = CROP_REACH * float((high - low).max())
+    left, top = (float(c) - half for c in (low + high) / 2)
+    # Beyond the picture there is nothing; the border's colour is an outlier like others.
+    reach = int(np.ceil(max(0.0, -left, -top, left + 2 * half - photo.shape[1],
+                            top + 2 * half - photo.shape[0])))  # fmt: skip
+    padded = np.pad(photo, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    box = (left + reach, top + reach, left + reach + 2 * half, top + reach + 2 * half)
+    crop = Image.fromarray(padded).resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR, box=box)
+    linear = linear_from_srgb(torch.tensor(np.asarray(crop)).permute(2, 0, 1).float() / 255)
+    return PhotoStage(linear=linear, scale=CROP_PX / (2 * half), left_px=left, top_px=top)
+
+
+def _minimise(tensors: list[Tensor], energy: Callable[[], Tensor], evaluations: int) -> None:
+    """L-BFGS with a strong Wolfe line search."""
+    search = torch.optim.LBFGS(
+        tensors, max_iter=evaluations, max_eval=evaluations, history_size=HISTORY,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = energy()
+        value.backward()
+        return value
+
+    search.step(closure)
