@@ -28,9 +28,12 @@ CROP_PX = 160
 CROP_REACH = 0.62
 """Half the crop's side over the longer side of the landmarks' box."""
 
-LOG_SPREAD = 0.1
+LOG_SPREAD, LEAST_SPREAD, MOST_SPREAD = 0.15, 0.05, 0.4
 """Of a skin pixel's colour about the model's, as a logarithm: light that nine coefficients do not
-say, and albedo finer than the field."""
+say, and albedo finer than the field. The first is where the estimate from the photo begins."""
+
+MEDIAN_OF_THREE = 2.366
+"""Median of the sum of three squared standard normal numbers."""
 
 DEGREES = 3.0
 """Of freedom of the colours' noise: hair, glasses and highlights are outliers."""
@@ -41,7 +44,7 @@ FACING = 0.25
 DARK = 0.02
 """Added to linear colours before the logarithm, or noise in the dark would decide."""
 
-LIGHT_EVALUATIONS, EVALUATIONS = 25, 90
+LIGHT_EVALUATIONS, EVALUATIONS, ROUNDS = 25, 90, 3
 HISTORY = 20
 LEAK = 0.05
 """Slope of weights beyond their bounds while searching, so that they find back."""
@@ -67,8 +70,8 @@ class Refined:
 
     fits: tuple[FitResult, ...]
     light: Float[Tensor, "photo 9"]
-    misfit_before: float  # mean photometric energy per pixel
-    misfit_after: float
+    spread_before: tuple[float, ...]  # of colours about the model's, logarithm, by photo
+    spread_after: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,25 @@ class _Unknowns:
 
     def all(self) -> list[Tensor]:
         return [self.identity, self.rest, self.albedo, self.light, self.tint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """Of the colours of one photo."""
+
+    spread: float = LOG_SPREAD
+    level: float = 0.0  # mean energy of a pixel
+
+
+@dataclass
+class _Scene:
+    """What the energy is a function of; the noise is estimated anew between searches."""
+
+    problem: LandmarkProblem
+    first: FitState
+    unknowns: _Unknowns
+    stages: Sequence[PhotoStage]
+    noise: Sequence[_Noise]
 
 
 class PhotometricFitter:
@@ -137,25 +159,29 @@ class PhotometricFitter:
         for tensor in unknowns.all():
             tensor.requires_grad_()
 
+        scene = _Scene(problem, first, unknowns, stages, [_Noise()] * count)
+
         def energy(with_form: bool) -> Tensor:
             state = self._state(first, unknowns)
-            drawn = [self._photometric(problem, state, unknowns, stages, k) for k in range(count)]
+            drawn = [self._photometric(scene, state, k) for k in range(count)]
             total = torch.stack(drawn).sum() * problem.share + 0.5 * unknowns.albedo.square().sum()
             return total + problem.cost_together(state).float() if with_form else total
 
         looks = [unknowns.albedo, unknowns.light, unknowns.tint]
         _minimise(looks, lambda: energy(False), LIGHT_EVALUATIONS)
-        before = self._per_pixel(problem, self._state(first, unknowns), unknowns, stages)
-        _minimise(unknowns.all(), lambda: energy(True), evaluations)
+        scene.noise = [self._noise(scene, k) for k in range(count)]
+        before = scene.noise
+        for _ in range(ROUNDS):
+            _minimise(unknowns.all(), lambda: energy(True), evaluations // ROUNDS)
+            scene.noise = [self._noise(scene, k) for k in range(count)]
         with torch.no_grad():
             state = self._state(first, unknowns, leak=0.0)
-            after = self._per_pixel(problem, state, unknowns, stages)
             fits = self.fitter.packed(state, observed, steps=evaluations)
         return Refined(
             fits=tuple(fits),
             light=unknowns.light.detach(),
-            misfit_before=before,
-            misfit_after=after,
+            spread_before=tuple(noise.spread for noise in before),
+            spread_after=tuple(noise.spread for noise in scene.noise),
         )
 
     def _start(
@@ -194,45 +220,41 @@ class PhotometricFitter:
         )
         return FitState(vector=vector, rotation=turn @ first.rotation)
 
-    def _photometric(
-        self,
-        problem: LandmarkProblem,
-        state: FitState,
-        unknowns: _Unknowns,
-        stages: Sequence[PhotoStage],
-        k: int,
-    ) -> Float[Tensor, ""]:
-        """Negative log likelihood of the skin's pixels in one photo."""
-        log_color, mask = self._drawn(problem, state, unknowns, stages[k], k)
-        wanted = (stages[k].linear + DARK).log().movedim(0, -1)
-        squared = ((log_color - wanted) / LOG_SPREAD).square().sum(-1)
-        return 0.5 * (DEGREES + 3) * (torch.log1p(squared / DEGREES) * mask).sum()
+    def _photometric(self, scene: "_Scene", state: FitState, k: int) -> Float[Tensor, ""]:
+        """Negative log likelihood of the skin's pixels in one photo.
 
-    def _per_pixel(
-        self,
-        problem: LandmarkProblem,
-        state: FitState,
-        unknowns: _Unknowns,
-        stages: Sequence[PhotoStage],
-    ) -> float:
+        The mean of a pixel is taken away, so that it costs nothing that pixels come and go.
+        """
+        squared, mask = self._squared(scene, state, k)
+        noise = scene.noise[k]
+        energy = 0.5 * (DEGREES + 3) * torch.log1p(squared / noise.spread**2 / DEGREES)
+        return ((energy - noise.level) * mask).sum()
+
+    def _squared(
+        self, scene: "_Scene", state: FitState, k: int
+    ) -> tuple[Float[Tensor, "size size"], Bool[Tensor, "size size"]]:
+        """Squared differences of logarithms, and where they count."""
+        log_color, mask = self._drawn(scene, state, k)
+        wanted = (scene.stages[k].linear + DARK).log().movedim(0, -1)
+        return (log_color - wanted).square().sum(-1), mask
+
+    def _noise(self, scene: "_Scene", k: int) -> "_Noise":
+        """How far the colours of a photo are off at present."""
         with torch.no_grad():
-            totals = [
-                self._photometric(problem, state, unknowns, stages, k)
-                / self._drawn(problem, state, unknowns, stages[k], k)[1].sum().clamp(min=1)
-                for k in range(len(stages))
-            ]
-        return float(torch.stack(totals).mean())
+            squared, mask = self._squared(scene, self._state(scene.first, scene.unknowns), k)
+        if not bool(mask.any()):
+            return _Noise()
+        spread = float((squared[mask].median() / MEDIAN_OF_THREE).sqrt())
+        spread = min(max(spread, LEAST_SPREAD), MOST_SPREAD)
+        energy = 0.5 * (DEGREES + 3) * torch.log1p(squared[mask] / spread**2 / DEGREES)
+        return _Noise(spread=spread, level=float(energy.mean()))
 
     def _drawn(
-        self,
-        problem: LandmarkProblem,
-        state: FitState,
-        unknowns: _Unknowns,
-        stage: PhotoStage,
-        k: int,
+        self, scene: "_Scene", state: FitState, k: int
     ) -> tuple[Float[Tensor, "size size 3"], Bool[Tensor, "size size"]]:
         """Logarithms of linear colours, and where they are skin that faces the camera."""
         at, vector = self.fitter.full.layout, state.vector[k]
+        problem, unknowns, stage = scene.problem, scene.unknowns, scene.stages[k]
         eyes = torch.stack([vector[at.left_eye], vector[at.right_eye]])
         own = self.model(vector[at.identity], vector[at.expression], None, vector[at.jaw], eyes)
         world = own @ state.rotation[k].T + problem.translation(state)[k]
