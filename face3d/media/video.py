@@ -12,6 +12,9 @@ from jaxtyping import UInt8
 
 from face3d.core import InputError, atomic_path
 
+MOST_DENOMINATOR = 65535
+"""Of a frame rate: what containers can hold."""
+
 H264_QUALITY = "16"
 """Constant rate factor: 18 is commonly taken for visually lossless, less is better."""
 
@@ -66,6 +69,7 @@ def video_writer(path: Path, *, width: int, height: int, fps: Fraction) -> Gener
         raise InputError(f"The video is {width} by {height} px; both sides must be even.")
     if fps <= 0:
         raise InputError(f"The frame rate is {fps}; give a positive one.")
+    fps = fps.limit_denominator(MOST_DENOMINATOR)
     kind = _Av if has_h264() else _OpenCv
     with atomic_path(path) as temporary:
         encoder = kind(temporary, width, height, fps)
@@ -90,15 +94,26 @@ class _OpenCv:
         import cv2
 
         code = cv2.VideoWriter.fourcc(*"mp4v")
+        self._path, self._count = path, 0
         self._writer = cv2.VideoWriter(str(path), code, float(fps), (width, height))
         if not self._writer.isOpened():
-            raise InputError(f"OpenCV cannot write {path}; pip install 'face3d[video]'.")
+            raise InputError(
+                f"OpenCV cannot write {width} by {height} px at {float(fps):g} pictures a second; "
+                "choose other values, or pip install 'face3d[video]'."
+            )
 
     def add(self, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         self._writer.write(np.ascontiguousarray(rgb[..., ::-1]))
+        self._count += 1
 
     def close(self) -> None:
+        """Finish; OpenCV itself never says that the disk was full."""
+        import cv2
+
         self._writer.release()
+        written = cv2.VideoCapture(str(self._path))
+        if int(written.get(cv2.CAP_PROP_FRAME_COUNT)) != self._count:
+            raise InputError("The film could not be written whole; make room on the disk.")
 
 
 class _Av:

@@ -1,12 +1,13 @@
 """Pictures and films of heads, for people to look at."""
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from face3d.core import Camera, HeadMesh, InputError, atomic_path
+from face3d.core.version import __version__
 from face3d.media import video_writer
 from face3d.pipeline.head import Head
 from face3d.pipeline.saved import SavedHead
@@ -30,16 +32,26 @@ from face3d.render import (
     portrait_camera,
     preview,
 )
+from face3d.render.rasterize import MAX_PIXELS, MAX_PX
 
 Motion = Literal["auto", "turntable", "take", "still"]
 
 FACE_ON = 0.0
-MARGIN = 1.18
-"""How much more than the head a picture shows."""
+MARGIN, DISTANCE_M = 1.06, 1.2
+"""How much more than the head a picture shows, and from where."""
 
 GREY = (0.93, 0.93, 0.95)
-SETTINGS = "settings.json"
+NOTE = ".face3d-film.json"
 """What a folder of pictures was drawn with, so that it is only gone on with if it still fits."""
+
+RADIUS_M = 0.15
+"""Whatever its unit, a surface is brought to this size before it is drawn."""
+
+ROUNDING = 1e-3
+"""Of a picture: times are kept in single precision."""
+
+KEYS_FRAMED = 24
+"""Pictures of a take that are looked at to frame it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,12 @@ class Shot:
                 raise InputError(f"The {name} is {value} px; give 16 to 8192.")
         if not 1 <= self.supersample <= 4:
             raise InputError(f"supersample is {self.supersample}; give 1 to 4.")
+        longer = max(self.width, self.height) * self.supersample
+        if longer > MAX_PX or self.width * self.height * self.supersample**2 > MAX_PIXELS:
+            raise InputError(
+                f"{self.width} by {self.height} px with {self.supersample} samples along each axis "
+                "are too many; take fewer samples, or a smaller picture."
+            )
         if not (0 < self.fps <= 240):
             raise InputError(f"The frame rate is {self.fps}; give at most 240 pictures a second.")
         if not (0 < self.seconds <= 600):
@@ -116,6 +134,8 @@ def film(
         AssetError: The file cannot be read.
         MissingDependencyError: The shot asks for pyrender, which is not installed.
     """
+    if not str(output).strip():
+        raise InputError("The output has no name; give a file or a folder.")
     target, shot = Path(output), shot if shot is not None else Shot()
     suffix = target.suffix.lower()
     if suffix not in (".mp4", ".png", ""):
@@ -138,8 +158,20 @@ def film(
             for number in _counted(stage.count, target.name, progress):
                 video.add(stage.picture(number)[0])
     else:
-        _write_folder(target, stage, progress)
+        _write_folder(target, stage, _fingerprint(head), progress)
     return target
+
+
+def _fingerprint(head: Head | SavedHead | str | Path) -> str:
+    """What tells one head's pictures from another's."""
+    digest = hashlib.sha256(__version__.encode())
+    if isinstance(head, str | Path):
+        digest.update(Path(head).read_bytes())
+        return digest.hexdigest()
+    digest.update(head.neutral.vertices.numpy().tobytes())
+    if isinstance(head, Head):
+        digest.update(head.texture.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _visible(head: Head | SavedHead | str | Path) -> Visible:
@@ -160,7 +192,10 @@ class _Stage:
         self.visible, self.shot = visible, shot
         moving = visible.times_s is not None and shot.motion in ("auto", "take")
         if shot.motion == "take" and not moving:
-            raise InputError("This head has no animation; leave out the motion, or use turntable.")
+            raise InputError(
+                "This file has no animation that can be read; leave out the motion, or use "
+                "turntable."
+            )
         self._moving = moving
         self._turning = not moving and shot.motion in ("auto", "turntable")
         self.fps, self.count = shot.fps, 1
@@ -168,32 +203,45 @@ class _Stage:
             self.count = max(1, round(shot.seconds * shot.fps))
         elif moving and visible.times_s is not None:
             length = float(visible.times_s[-1] - visible.times_s[0])
-            self.count = max(1, math.floor(length * shot.fps) + 1)
-        vertices = visible.mesh.vertices
-        if not torch.isfinite(vertices).all() or not len(vertices):
-            raise InputError("The head has no vertices, or some are not finite; it is damaged.")
-        low, high = vertices.amin(0), vertices.amax(0)
-        self._centre = (low + high) / 2
+            self.count = max(1, math.floor(length * float(shot.fps) + ROUNDING) + 1)
+        low, high = self._box()
+        centre = (low + high) / 2
+        self._move = -centre
+        self._scale = RADIUS_M / max(float((high - low).norm()) / 2, 1e-12)
+        low, high = (low - centre) * self._scale, (high - centre) * self._scale
         self._sky: Tensor | None = None
         self._color: Maps | None = None
         if visible.texture is not None and not shot.clay:
             self._color = Maps(color=mipmapped(linear_from_srgb(visible.texture)))
-        # Whatever way the head is turned, its box's corners stay in the picture.
+        elif visible.vertex_color is not None and not shot.clay:
+            self._color = Maps(vertex_color=visible.vertex_color)
+        # Whatever way the head is turned, its box's corners stay in the picture, nearer ones too.
         radius = float((high - low)[[0, 2]].norm()) / 2
         tall = float(high[1] - low[1])
         wide = 2 * radius * shot.height / shot.width
-        self._shown = max(MARGIN * max(tall, wide), 1e-6)
-        self._distance = max(1.2, 3 * radius)
+        nearer = DISTANCE_M / (DISTANCE_M - radius)
+        self._shown = max(MARGIN * nearer * max(tall, wide), 1e-6)
+
+    def _box(self) -> tuple[Tensor, Tensor]:
+        """The box that holds the surface, through all of the take."""
+        visible, surfaces = self.visible, [self.visible.mesh]
+        if self._moving and visible.times_s is not None:
+            keys = np.linspace(0, len(visible.times_s) - 1, KEYS_FRAMED).round().astype(int)
+            surfaces = [visible.at(int(key)) for key in np.unique(keys)]
+        vertices = torch.stack([surface.vertices for surface in surfaces])
+        if not torch.isfinite(vertices).all() or not vertices.numel():
+            raise InputError("The head has no vertices, or some are not finite; it is damaged.")
+        return vertices.amin((0, 1)), vertices.amax((0, 1))
 
     def camera(self, number: int) -> Camera:
         """The view of one picture."""
         turn = 2 * math.pi * number / self.count if self._turning else 0.0
         return portrait_camera(
-            self._centre,
+            torch.zeros(3),
             self._shown,
             yaw_rad=math.radians(self.shot.yaw_deg) + turn,
             size=(self.shot.width, self.shot.height),
-            distance_m=self._distance,
+            distance_m=DISTANCE_M,
         )
 
     def picture(self, number: int) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
@@ -220,12 +268,12 @@ class _Stage:
         )
 
     def _mesh(self, number: int) -> HeadMesh:
-        """The surface of one picture: of a take, that of the nearest key."""
-        times = self.visible.times_s
-        if not self._moving or times is None:
-            return self.visible.mesh
-        wanted = times[0] + float(number / self.fps)
-        return self.visible.at(int(np.abs(times - wanted).argmin()))
+        """The surface of one picture, in the middle; of a take, that of the nearest key."""
+        times, mesh = self.visible.times_s, self.visible.mesh
+        if self._moving and times is not None:
+            wanted = times[0] + float(number / self.fps)
+            mesh = self.visible.at(int(np.abs(times - wanted).argmin()))
+        return replace(mesh, vertices=(mesh.vertices + self._move) * self._scale)
 
 
 def _counted(count: int, name: str, progress: bool) -> Iterator[int]:
@@ -247,23 +295,37 @@ def _write_png(
         Image.fromarray(rgb).save(temporary, "PNG")
 
 
-def _write_folder(folder: Path, stage: _Stage, progress: bool) -> None:
+def _write_folder(folder: Path, stage: _Stage, fingerprint: str, progress: bool) -> None:
     """Numbered pictures; those that a run with the same settings has written are kept."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a name that ends in .mp4 or .png, or a folder.")
-    surface = stage.visible.mesh.vertices.double().sum().item()
-    settings = json.dumps(
-        {**asdict(stage.shot), "fps": str(stage.fps), "count": stage.count, "surface": surface},
-        indent=1,
-    )
-    note = folder / SETTINGS
-    same = note.is_file() and note.read_text() == settings
-    if not same:
-        for old in folder.glob("[0-9][0-9][0-9][0-9][0-9].png"):
-            old.unlink()
+    note = folder / NOTE
+    if folder.exists() and not note.is_file() and any(folder.iterdir()):
+        raise InputError(
+            f"The folder {folder} holds files that are not this film's; give an empty or a new one."
+        )
+    settings = {**asdict(stage.shot), "fps": str(stage.fps), "count": stage.count,
+                "head": fingerprint}  # fmt: skip
+    before = _read_note(note)
+    if before != json.loads(json.dumps(settings)):
+        for number in range(before.get("count", 0)):
+            _numbered(folder, number).unlink(missing_ok=True)
         with atomic_path(note) as temporary:
-            temporary.write_text(settings)
+            temporary.write_text(json.dumps(settings, indent=1))
     for number in _counted(stage.count, folder.name, progress):
-        path = folder / f"{number:05d}.png"
+        path = _numbered(folder, number)
         if not path.exists():
             _write_png(path, *stage.picture(number), stage.shot)
+
+
+def _numbered(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.png"
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    """What the folder was drawn with; nothing if that cannot be read."""
+    try:
+        found = json.loads(note.read_text(errors="replace"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("count"), int) else {}

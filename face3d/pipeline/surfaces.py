@@ -5,13 +5,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
+from trimesh.visual import TextureVisuals
 
 from face3d.core import AssetError, HeadMesh, Topology
 from face3d.core.rotations import matrix_from_axis_angle
@@ -34,6 +36,7 @@ class Visible:
     Attributes:
         mesh: At rest, or as the file opens.
         texture: Base colour, sRGB.
+        vertex_color: Base colour instead of a texture, sRGB.
         materials: Of the faces.
         times_s: Of the take's pictures; none is a still surface.
         pose: The vertices of one picture of the take.
@@ -42,6 +45,7 @@ class Visible:
     mesh: HeadMesh
     texture: Float[Tensor, "3 size size"] | None
     materials: Materials
+    vertex_color: Float[Tensor, "vertex 3"] | None = None
     times_s: Float[np.ndarray, "time"] | None = None
     pose: Callable[[int], Float[Tensor, "vertex 3"]] | None = None
 
@@ -150,33 +154,72 @@ class Puppet:
 
 
 def _foreign(path: Path) -> Visible:
-    """Any mesh that trimesh reads, at rest, with its picture if it has one."""
+    """Any mesh that trimesh reads, at rest, with its colours if it has some."""
     try:
         with warnings.catch_warnings(action="ignore"):
             scene = trimesh.load(path, process=False, maintain_order=True)
-            mesh = scene.to_geometry() if isinstance(scene, trimesh.Scene) else scene
+            mesh = _in_one(scene) if isinstance(scene, trimesh.Scene) else scene
+            if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
+                return _dressed(mesh, path)
+    except AssetError:
+        raise
     # Its readers let whatever goes wrong inside them through.
     except Exception as error:
         raise AssetError(f"{path} cannot be read as a mesh; it may be damaged.") from error
-    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
-        raise AssetError(f"{path} holds no triangles; give a mesh.")
+    raise AssetError(f"{path} holds no triangles; give a mesh.")
+
+
+def _in_one(scene: trimesh.Scene) -> object:
+    """All parts of a scene; parts with and without textures meet in vertex colours."""
+    parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
+    textured = [_picture(part) is not None for part in parts]
+    if any(textured) and not all(textured):
+        for part in parts:
+            visual: Any = part.visual
+            if isinstance(visual, TextureVisuals):
+                part.visual = visual.to_color()
+    return trimesh.util.concatenate(parts) if parts else None
+
+
+def _dressed(mesh: trimesh.Trimesh, path: Path) -> Visible:
+    """A mesh as the renderer takes it, checked."""
     vertices = np.asarray(mesh.vertices, dtype=np.float32)
     if not np.isfinite(vertices).all():
         raise AssetError(f"{path} has vertices that are not finite numbers; it is damaged.")
     faces = np.asarray(mesh.faces, dtype=np.int64)
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise AssetError(f"{path} has faces whose corners do not exist; it is damaged.")
     uv, picture = getattr(mesh.visual, "uv", None), _picture(mesh)
     if uv is None or picture is None or len(uv) != len(vertices):
-        uv, picture = None, None
-    topology = Topology(
-        faces=faces,
-        uv=None if uv is None else np.asarray(uv, dtype=np.float64),
-        uv_faces=None if uv is None else faces,
-    )
+        topology, texture = Topology(faces=faces), None
+    else:
+        places, uv_faces = _within_one_tile(np.asarray(uv, dtype=np.float64), faces)
+        topology = Topology(faces=faces, uv=places, uv_faces=uv_faces)
+        texture = _squared(_in_color(picture))
+    colors = None
+    visual: Any = mesh.visual
+    if texture is None and visual.kind == "vertex":
+        colors = torch.tensor(np.asarray(visual.vertex_colors)[:, :3]).float() / 255
     return Visible(
         mesh=HeadMesh(vertices=torch.tensor(vertices), frame="world", topology=topology),
-        texture=None if picture is None else _squared(picture.convert("RGB")),
+        texture=texture,
+        vertex_color=colors,
         materials=lifelike(topology),
     )
+
+
+def _within_one_tile(
+    uv: Float[np.ndarray, "vertex 2"], faces: Int[np.ndarray, "face 3"]
+) -> tuple[Float[np.ndarray, "corner 2"], Int[np.ndarray, "face 3"]]:
+    """Textures repeat in these formats: each face's place in the first tile.
+
+    Faces that reach over several tiles lose the repetition.
+    """
+    if uv.size and uv.min() >= 0 and uv.max() <= 1:
+        return uv, faces
+    corners = uv[faces]
+    corners = corners - np.floor(corners.mean(axis=1, keepdims=True))
+    return corners.reshape(-1, 2), np.arange(faces.size).reshape(-1, 3)
 
 
 def _picture(mesh: trimesh.Trimesh) -> Image.Image | None:
@@ -189,14 +232,21 @@ def _picture(mesh: trimesh.Trimesh) -> Image.Image | None:
     return None
 
 
+def _in_color(picture: Image.Image) -> Image.Image:
+    """A texture in RGB; Pillow alone would cut 16 bits off at 255."""
+    if picture.mode.startswith("I"):
+        return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")
+
+
 def _decoded(data: bytes) -> Image.Image:
     """A texture as it lies in a file."""
     try:
         picture = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
         if max(picture.size) > MAX_SIDE:
             raise AssetError(f"A texture is {picture.size} px; give at most {MAX_SIDE} on a side.")
-        return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+        return _in_color(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise AssetError("A texture in the file cannot be decoded; the file is damaged.") from error
 
 

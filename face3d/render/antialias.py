@@ -14,6 +14,7 @@ from face3d.core.types import Camera, Fragments, HeadMesh
 from face3d.render.memory import scratch
 from face3d.render.numba_silhouette import find_silhouettes
 from face3d.render.rasterize import NEAR_M
+from face3d.render.rows import index_array, index_tensor
 from face3d.render.silhouette_twin import find_silhouettes_plain
 
 
@@ -106,13 +107,13 @@ def find_edges(
     """
     height, width = fragments.face_index.shape[-2:]
     seen = fragments.face_index.reshape(-1, height, width)
-    faces = np.ascontiguousarray(mesh.topology.faces, dtype=np.int64)
+    faces = index_array(mesh.topology.faces)
     across = _neighbours(_Key(mesh.topology.faces))
     if seen.device.type != "cpu":
         return find_silhouettes_plain(
             points.detach(),
             depth.detach(),
-            torch.as_tensor(faces).to(seen.device),
+            index_tensor(faces).to(seen.device),
             torch.as_tensor(across).to(seen.device),
             NEAR_M,
             seen,

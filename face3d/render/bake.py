@@ -12,6 +12,7 @@ from face3d.core.camera import project
 from face3d.core.types import Camera, HeadMesh
 from face3d.render.interpolate import vertex_normals
 from face3d.render.rasterize import rasterize
+from face3d.render.rows import index_tensor
 from face3d.render.texture import texel_fragments
 
 DEPTH_SLACK_M = 0.004
@@ -46,7 +47,7 @@ def bake_photo(
     """
     fragments = texel_fragments(mesh.topology, size)
     covered = fragments.face_index >= 0
-    faces = torch.as_tensor(mesh.topology.faces)
+    faces = index_tensor(mesh.topology.faces)
     corners = faces[fragments.face_index[covered]]
     share = fragments.barycentric[covered][..., None]
     points = (mesh.vertices[corners] * share).sum(1)

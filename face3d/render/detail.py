@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from face3d.core.types import HeadMesh
 from face3d.render.interpolate import vertex_normals
+from face3d.render.rows import index_tensor
 from face3d.render.texture import require_texture_coordinates, sample_texture
 
 
@@ -22,8 +23,8 @@ def texture_axes(mesh: HeadMesh) -> Float[Tensor, "*batch texcoord 6"]:
     uv, uv_faces = require_texture_coordinates(mesh)
     vertices = mesh.vertices
     places = torch.as_tensor(uv).to(vertices)
-    rows = torch.as_tensor(uv_faces).to(vertices.device)
-    a, b, c = (vertices[..., i, :] for i in torch.as_tensor(mesh.topology.faces).T)
+    rows = index_tensor(uv_faces, vertices.device)
+    a, b, c = (vertices[..., i, :] for i in index_tensor(mesh.topology.faces).T)
     ta, tb, tc = (places[i] for i in rows.T)
     first, second = b - a, c - a
     (du1, dv1), (du2, dv2) = (tb - ta).unbind(-1), (tc - ta).unbind(-1)
@@ -111,8 +112,8 @@ def displaced(
     """
     uv, uv_faces = require_texture_coordinates(mesh)
     at_corner = sample_texture(displacement, torch.as_tensor(uv).to(displacement))[:, 0]
-    faces = torch.as_tensor(mesh.topology.faces).to(mesh.vertices.device)
-    heights = _mean_of_corners(at_corner, faces, torch.as_tensor(uv_faces).to(faces.device),
+    faces = index_tensor(mesh.topology.faces, mesh.vertices.device)
+    heights = _mean_of_corners(at_corner, faces, index_tensor(uv_faces, faces.device),
                                mesh.vertices.shape[-2])  # fmt: skip
     return mesh.vertices + heights[:, None] * vertex_normals(mesh.vertices, faces)
 

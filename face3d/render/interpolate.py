@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from face3d.core.errors import InputError
 from face3d.core.types import Fragments
+from face3d.render.autograd import first_order
 from face3d.render.numba_interpolate import interpolate_batch, pull_back_batch
 
 
@@ -28,10 +30,20 @@ def interpolate(
 
     Returns:
         Zero where there is no face.
+
+    Raises:
+        InputError: The faces name values that do not exist, or are fewer than were drawn.
     """
     batch = fragments.face_index.shape[:-2]
     h, w = fragments.face_index.shape[-2:]
     count, channels = attributes.shape[-2:]
+    if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < count:
+        raise InputError(
+            f"The faces name rows {int(faces.min())} to {int(faces.max())}, but there are {count} "
+            "values; texture coordinates have faces of their own."
+        )
+    if fragments.face_index.numel() and int(fragments.face_index.max()) >= len(faces):
+        raise InputError(f"The fragments are of more than these {len(faces)} faces.")
     values = attributes
     if attributes.ndim > 2:
         values = attributes.expand(*batch, count, channels)
@@ -73,13 +85,17 @@ class _Compiled(torch.autograd.Function):
         )
         out = values.new_zeros(*seen.shape, values.shape[-1])
         interpolate_batch(index, weights, source, corners, out.numpy())
-        ctx.arrays = index, weights, source, corners
+        ctx.save_for_backward(barycentric, values, seen, faces)
         return out
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """Derivatives by barycentrics and values."""
-        index, weights, source, corners = ctx.arrays
+        barycentric, values, seen, faces = ctx.saved_tensors
+        index, weights, source, corners = (
+            t.detach().contiguous().numpy() for t in (seen, barycentric, values, faces)
+        )
         by_bary = np.zeros_like(weights)
         bands = max(1, -(-numba.get_num_threads() // max(1, len(by_bary))))
         pull = by_output[0].contiguous().numpy()

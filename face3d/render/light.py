@@ -25,16 +25,16 @@ class SphericalHarmonics:
 class DirectionalLight:
     """Light from far away."""
 
-    towards: Float[Tensor, "*batch 3"]  # from the surface to the light, any length
-    rgb: Float[Tensor, "*batch 3"]  # radiance of white paper that faces it
+    towards: Float[Tensor, "*#batch 3"]  # from the surface to the light, any length
+    rgb: Float[Tensor, "*#batch 3"]  # radiance of white paper that faces it
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointLight:
     """A lamp; falls off with the square of the distance."""
 
-    place_m: Float[Tensor, "*batch 3"]
-    rgb: Float[Tensor, "*batch 3"]  # at a distance of one metre
+    place_m: Float[Tensor, "*#batch 3"]
+    rgb: Float[Tensor, "*#batch 3"]  # at a distance of one metre
 
 
 Light = SphericalHarmonics | DirectionalLight | PointLight
@@ -75,34 +75,34 @@ def shade(
     if not lights:
         return surface.albedo
     total = torch.zeros_like(surface.albedo)
+    around = [light for light in lights if isinstance(light, SphericalHarmonics)]
+    if around:
+        total = total + surface.albedo * _from_everywhere(surface, around, image)
     seen = (surface.normal * surface.towards_eye).sum(-1)
-    number = 0
-    for light in lights:
-        if isinstance(light, SphericalHarmonics):
-            total = total + surface.albedo * _from_everywhere(surface, light, image)
-            continue
+    singles = [light for light in lights if not isinstance(light, SphericalHarmonics)]
+    for number, light in enumerate(singles):
+        strength = _rows(light.rgb, 1, image, surface)
         if isinstance(light, PointLight):
-            way = _rows(light.place_m, 1, image) - surface.point
-            strength = _rows(light.rgb, 1, image) / (way**2).sum(-1, keepdim=True).clamp(min=1e-6)
+            way = _rows(light.place_m, 1, image, surface) - surface.point
+            strength = strength / (way**2).sum(-1, keepdim=True).clamp(min=1e-6)
         else:
-            way = _rows(light.towards, 1, image)
-            strength = _rows(light.rgb, 1, image)
+            way = _rows(light.towards, 1, image, surface)
         if surface.single is not None:
             strength = strength * surface.single[:, number, None]
-        number += 1
         total = total + _reflected(surface, seen, normalize(way, dim=-1)) * strength
     return total
 
 
 def _from_everywhere(
-    surface: Surface, light: SphericalHarmonics, image: Tensor | None
+    surface: Surface, lights: Sequence[SphericalHarmonics], image: Tensor | None
 ) -> Float[Tensor, "pixel 3"]:
     """Irradiance of spherical harmonics, as far as it reaches the pixels."""
     basis = sh_basis(surface.normal)
-    if light.coefficients.ndim == 2:
-        irradiance = basis @ light.coefficients
-    else:
-        irradiance = (basis[:, None] @ _rows(light.coefficients, 2, image))[:, 0]
+    irradiance = torch.zeros_like(surface.albedo)
+    for light in lights:
+        rows = _rows(light.coefficients, 2, image, surface)
+        part = basis @ rows[0] if len(rows) == 1 else (basis[:, None] @ rows)[:, 0]
+        irradiance = irradiance + part
     irradiance = irradiance.clamp(min=0)
     if surface.ambient is None:
         return irradiance
@@ -111,11 +111,12 @@ def _from_everywhere(
     return irradiance * (1 - kept_out) / (1 - surface.albedo * kept_out)
 
 
-def _rows(value: Tensor, own_axes: int, image: Tensor | None) -> Tensor:
-    """A light's value for each pixel, or one row for all."""
-    if value.ndim == own_axes or image is None:
-        return value[None] if value.ndim == own_axes else value
-    return value[image]
+def _rows(
+    value: Tensor, own_axes: int, image: Tensor | None, surface: Surface
+) -> Float[Tensor, "#pixel ..."]:
+    """A light's value for each pixel, or one row for all; batch axes are flattened."""
+    flat = value.to(surface.albedo).reshape(-1, *value.shape[value.ndim - own_axes :])
+    return flat if len(flat) == 1 or image is None else flat[image]
 
 
 def _reflected(

@@ -103,7 +103,7 @@ def _fill(x0, y0, x1, y1, x2, y2, r0, r1, r2, f, first_row, end_row, cull_back, 
         e0, e1, e2 = e0_row, e1_row, e2_row
         for column in range(left, right + 1):
             if (e0 | e1 | e2) >= 0:
-                near = e0 * g0 + e1 * g1 + e2 * g2 + shift
+                near = np.float32(e0 * g0 + e1 * g1 + e2 * g2 + shift)
                 if near > nearness[row - first_row, column]:
                     nearness[row - first_row, column] = near
                     seen[row, column] = f

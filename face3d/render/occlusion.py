@@ -13,13 +13,18 @@ from face3d.core.types import Camera, HeadMesh
 from face3d.render.interpolate import vertex_normals
 from face3d.render.light import Shadows
 from face3d.render.rasterize import rasterize
+from face3d.render.rows import index_tensor
 
 MAP_PX = 192
-FAR_M = 4.0
-"""How far away the light's point of view is; nearly parallel rays."""
+FAR = 27.0
+"""How far away the light's point of view is, in radii of the head: nearly parallel rays."""
 
-SLACK_M = 0.0015
-"""Vertices are lifted off their surface by this before asking what hides them."""
+SLACK = 0.01
+"""Vertices are lifted off their surface by this share of the radius before asking what hides
+them: 1.5 mm of a head."""
+
+CHUNK = 24
+"""Depth maps held at once."""
 
 
 def sphere_directions(count: int) -> Float[Tensor, "count 3"]:
@@ -57,16 +62,21 @@ def visibility(
         mesh: One surface in the world frame.
         directions: From the head towards the light, unit.
     """
+    if len(directions) > CHUNK:
+        return torch.cat([visibility(mesh, part) for part in directions.split(CHUNK)])
     vertices = mesh.vertices.detach().to(torch.float32)
-    centre = (vertices.amin(0) + vertices.amax(0)) / 2
-    radius = float((vertices - centre).norm(dim=-1).max().clamp(min=1e-3))
+    if not vertices.shape[0]:
+        return torch.zeros(len(directions), 0)
+    # In radii, so that the unit of length does not matter.
+    vertices = vertices - (vertices.amin(0) + vertices.amax(0)) / 2
+    vertices = vertices / vertices.norm(dim=-1).max().clamp(min=1e-12)
     count = len(directions)
     forward = -directions
     least = torch.eye(3)[directions.abs().argmin(-1)]
     right = normalize(torch.linalg.cross(forward, least), dim=-1)
     rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-2)
-    back = torch.tensor([0.0, 0.0, FAR_M]) - rotation @ centre
-    focal = torch.full((count,), 0.49 * MAP_PX * FAR_M / radius)
+    back = torch.tensor([0.0, 0.0, FAR]).expand(count, 3)
+    focal = torch.full((count,), 0.48 * MAP_PX * FAR)
     half = torch.full((count,), MAP_PX / 2)
     camera = Camera(
         fx=focal, fy=focal, cx=half, cy=half, width=MAP_PX, height=MAP_PX,
@@ -76,10 +86,10 @@ def visibility(
         vertices=vertices.expand(count, -1, -1), frame="world", topology=mesh.topology
     )
     depth = rasterize(several, camera, cull_back=False).depth_m
-    normals = vertex_normals(vertices, torch.as_tensor(mesh.topology.faces))
-    lifted = vertices + SLACK_M * normals
+    normals = vertex_normals(vertices, index_tensor(mesh.topology.faces))
+    lifted = vertices + SLACK * normals
     seen_at = project(camera, lifted.expand(count, -1, -1))
-    lowered = depth[:, None].clamp(max=2 * FAR_M)
+    lowered = depth[:, None].clamp(max=2 * FAR)
     # Compare first, then filter: means of depths would make surfaces that are not there.
     corners = seen_at[..., :2] - 0.5
     first = corners.floor()
@@ -93,7 +103,7 @@ def visibility(
             weight = (share[..., 0] if dx else 1 - share[..., 0]) * (
                 share[..., 1] if dy else 1 - share[..., 1]
             )
-            total += weight * (found[:, 0, 0] > seen_at[..., 2] - SLACK_M)
+            total += weight * (found[:, 0, 0] > seen_at[..., 2] - SLACK)
     return total * (directions @ normals.T > 0)
 
 
@@ -104,7 +114,7 @@ def open_sky(mesh: HeadMesh, *, directions: int = 48) -> Float[Tensor, "vertex"]
         mesh: One surface in the world frame.
         directions: How many to look along.
     """
-    normals = vertex_normals(mesh.vertices.detach(), torch.as_tensor(mesh.topology.faces))
+    normals = vertex_normals(mesh.vertices.detach(), index_tensor(mesh.topology.faces))
     sky = sphere_directions(directions)
     facing = (sky @ normals.T).clamp(min=0)
     return (facing * visibility(mesh, sky)).sum(0) / facing.sum(0).clamp(min=1e-6)
@@ -125,7 +135,7 @@ def reached_by(
         size_rad: Half the angle that a light fills.
         directions: How many to look along towards each.
     """
-    normals = vertex_normals(mesh.vertices.detach(), torch.as_tensor(mesh.topology.faces))
+    normals = vertex_normals(mesh.vertices.detach(), index_tensor(mesh.topology.faces))
     cones = torch.stack([cone_directions(light, size_rad, directions) for light in towards])
     seen = visibility(mesh, cones.flatten(0, 1)).unflatten(0, cones.shape[:2])
     turned = (cones @ normals.T > 0).sum(1)

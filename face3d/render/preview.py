@@ -107,7 +107,8 @@ def preview(
     Returns:
         The picture, and the share of each pixel that the head covers.
     """
-    textured = texture is not None and mesh.topology.uv is not None
+    by_vertex = isinstance(texture, Maps) and texture.vertex_color is not None
+    textured = texture is not None and (by_vertex or mesh.topology.uv is not None)
     lights = studio(camera, share=shading if textured else 1.0)
     towards = [light.towards for light in lights if isinstance(light, DirectionalLight)]
     shadows = Shadows(

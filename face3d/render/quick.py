@@ -22,6 +22,7 @@ from face3d.render.light import (
 from face3d.render.materials import Materials
 from face3d.render.memory import scratch
 from face3d.render.numba_draw import blend_silhouettes, draw_batch, finish_batch
+from face3d.render.rows import index_array, index_tensor
 from face3d.render.shade import srgb_from_linear
 from face3d.render.texture import MipTexture, require_texture_coordinates
 
@@ -63,7 +64,7 @@ def draw(
     count, vertices = len(seen), mesh.vertices.detach()
     vertices = vertices.expand(*fragments.face_index.shape[:-2], *vertices.shape[-2:])
     vertices = vertices.reshape(count, vertices.shape[-2], 3).contiguous()
-    faces = np.ascontiguousarray(mesh.topology.faces, dtype=np.int64)
+    faces = index_array(mesh.topology.faces)
     pose = camera.camera_from_world.reshape(-1, 4, 4)
     corners = homogeneous_pixels(camera, mesh.vertices.detach())
     corners = corners.expand(*fragments.face_index.shape[:-2], -1, 3).reshape(vertices.shape)
@@ -72,7 +73,7 @@ def draw(
     if texture is not None:
         given = require_texture_coordinates(mesh)
         uv = np.ascontiguousarray(given[0], dtype=np.float64)
-        uv_faces = np.ascontiguousarray(given[1], dtype=np.int64)
+        uv_faces = index_array(given[1])
         pyramid = _rows(texture.pyramid, 2)
         size = texture.size
     reached = np.zeros((0, 0, 1), np.float32)
@@ -90,7 +91,7 @@ def draw(
         corners.double().contiguous().numpy(),
         faces,
         vertices.numpy(),
-        vertex_normals(vertices, torch.as_tensor(faces)).contiguous().numpy(),
+        vertex_normals(vertices, index_tensor(faces)).contiguous().numpy(),
         reached,
         uv,
         uv_faces,

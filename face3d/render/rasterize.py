@@ -3,7 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numba
@@ -16,8 +16,10 @@ from face3d.core.camera import homogeneous_pixels
 from face3d.core.checks import require_finite
 from face3d.core.errors import InputError, MissingDependencyError
 from face3d.core.types import Camera, Fragments, HeadMesh
+from face3d.render.autograd import first_order
 from face3d.render.memory import scratch
 from face3d.render.numba_raster import pull_back_batch, rasterize_batch
+from face3d.render.rows import index_array
 from face3d.render.torch_twin import barycentrics_at, faces_seen
 
 Backend = Literal["auto", "numba", "torch", "warp", "pytorch3d", "nvdiffrast"]
@@ -85,6 +87,8 @@ def rasterize(
         if not 0 < size <= MAX_PX:
             raise InputError(f"camera.{name} is {size}; it must be between 1 and {MAX_PX} px.")
     if not isinstance(mesh, HeadMesh):
+        if not len(mesh):
+            raise InputError("There is no mesh to draw; give at least one.")
         pairs = zip(mesh, _cameras(camera, len(mesh)), strict=True)
         return _stacked([rasterize(m, c, backend=backend, cull_back=cull_back) for m, c in pairs])
     require_finite("mesh.vertices", mesh.vertices)
@@ -105,7 +109,7 @@ def rasterize(
         )
     job = RasterJob(
         corners=corners.reshape(math.prod(batch), count, 3),
-        faces=np.ascontiguousarray(faces, dtype=np.int64),
+        faces=index_array(faces),
         height=camera.height,
         width=camera.width,
         cull_back=cull_back,
@@ -121,22 +125,16 @@ def rasterize(
 
 def _cameras(camera: Camera, count: int) -> list[Camera]:
     """One camera for each of several meshes."""
-    if camera.fx.ndim == 0:
-        return [camera] * count
-    if len(camera.fx) != count:
-        raise InputError(f"{len(camera.fx)} cameras for {count} meshes; give one, or one for each.")
-    return [
-        Camera(
-            fx=camera.fx[k],
-            fy=camera.fy[k],
-            cx=camera.cx[k],
-            cy=camera.cy[k],
-            width=camera.width,
-            height=camera.height,
-            camera_from_world=camera.camera_from_world[k],
-        )
-        for k in range(count)
-    ]
+    names = {"fx": 0, "fy": 0, "cx": 0, "cy": 0, "camera_from_world": 2}
+    values = {name: getattr(camera, name) for name in names}
+    sizes = {len(v) for name, v in values.items() if v.ndim > names[name]}
+    if sizes - {count}:
+        raise InputError(f"{max(sizes)} cameras for {count} meshes; give one, or one for each.")
+
+    def of(k: int) -> dict[str, Tensor]:
+        return {n: v[k] if v.ndim > names[n] else v for n, v in values.items()}
+
+    return [replace(camera, **of(k)) for k in range(count)]
 
 
 def _stacked(each: list[Fragments]) -> Fragments:
@@ -168,6 +166,7 @@ class _Numba(torch.autograd.Function):
         return seen, barycentric, depth
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor, None]:
         """Derivatives by the corners."""
         seen, barycentric = ctx.saved_tensors

@@ -15,10 +15,11 @@ from face3d.core.types import Camera, Fragments, HeadMesh
 from face3d.render.antialias import antialias
 from face3d.render.detail import normals_of_map, normals_of_relief, slopes, texture_axes
 from face3d.render.interpolate import interpolate, vertex_normals
-from face3d.render.light import Light, Shadows, Surface, shade
+from face3d.render.light import Light, Shadows, SphericalHarmonics, Surface, shade
 from face3d.render.materials import Materials, glossy
 from face3d.render.quick import draw
 from face3d.render.rasterize import Backend, rasterize
+from face3d.render.rows import index_tensor
 from face3d.render.shade import linear_from_srgb, srgb_from_linear
 from face3d.render.texture import (
     MipTexture,
@@ -39,12 +40,14 @@ class Maps:
     Attributes:
         color: Base colour, sRGB in [0, 1]; or linear and halved already, which is faster for many
             pictures: ``mipmapped(linear_from_srgb(color))``.
+        vertex_color: Base colour at the vertices instead, sRGB in [0, 1].
         normal: Tangent-space normals, OpenGL's way (+y up along v), 0 to 1 standing for -1 to 1.
         displacement: Metres outwards. It bends the light as relief does and moves no vertex; see
             ``displaced``.
     """
 
     color: Float[Tensor, "*batch 3 _ _"] | MipTexture | None = None
+    vertex_color: Float[Tensor, "*batch vertex 3"] | None = None
     normal: Float[Tensor, "*batch 3 _ _"] | None = None
     displacement: Float[Tensor, "*batch 1 _ _"] | None = None
 
@@ -101,8 +104,10 @@ def render(
     maps = texture if isinstance(texture, Maps) else Maps(color=texture)
     lights = [light] if not isinstance(light, Sequence) else list(light)
     kinds = materials if materials is not None else glossy(mesh.topology)
-    behind = _behind(background, s, mesh.vertices)
     batch = fragments.face_index.shape[:-2]
+    behind = _behind(background, s, mesh.vertices, camera, batch)
+    lights = [_fitted(light, mesh.vertices, batch) for light in lights]
+    _require_matching(mesh, maps, lights, kinds, shadows, math.prod(batch))
     if _is_plain(mesh, fragments, maps, [behind, *_tensors(lights), *_tensors([kinds, shadows])]):
         out = draw(
             fragments, mesh, fine, texture=_linear(maps.color), clay=CLAY, lights=lights,
@@ -131,7 +136,7 @@ class _Seen:
 
     def __init__(self, mesh: HeadMesh, camera: Camera, fragments: Fragments) -> None:
         self.mesh, self.camera, self.fragments = mesh, camera, fragments
-        self.faces = torch.as_tensor(mesh.topology.faces).to(mesh.vertices.device)
+        self.faces = index_tensor(mesh.topology.faces, mesh.vertices.device)
         self.flat = fragments.face_index.reshape(-1, camera.height, camera.width)
         self.at = torch.nonzero(self.flat.flatten() >= 0).squeeze(-1)  # of all pictures in a row
         self.image = self.at // (camera.height * camera.width)
@@ -155,7 +160,7 @@ class _Seen:
 
     @property
     def _uv_faces(self) -> Tensor:
-        return torch.as_tensor(self.mesh.topology.uv_faces).to(self.faces.device)
+        return index_tensor(require_texture_coordinates(self.mesh)[1], self.faces.device)
 
     def interpolated(self, values: Tensor, corners: Tensor | None = None) -> Tensor:
         """Values of vertices, or of other corners, at the pixels."""
@@ -165,15 +170,13 @@ class _Seen:
     def looked_up(self, texture: Tensor | MipTexture) -> Tensor:
         """What a texture holds at the pixels."""
         pyramid = texture if isinstance(texture, MipTexture) else mipmapped(texture)
-        count = math.prod(pyramid.pyramid.shape[:-2])
-        if count not in (1, len(self.flat)):
-            raise InputError(f"{count} textures for {len(self.flat)} pictures; give one, or all.")
         return sample_mipmapped(pyramid, self.uv, self.footprint, self.image)
 
 
 def _is_plain(mesh: HeadMesh, fragments: Fragments, maps: Maps, others: list[Tensor]) -> bool:
     """Whether the quick way will do: nothing wants a gradient, on the CPU, without relief."""
-    if maps.normal is not None or maps.displacement is not None or fragments.depth_m.is_cuda:
+    slow = (maps.vertex_color, maps.normal, maps.displacement)
+    if any(part is not None for part in slow) or fragments.depth_m.is_cuda:
         return False
     color = maps.color.pyramid if isinstance(maps.color, MipTexture) else maps.color
     asked = [mesh.vertices, fragments.depth_m, *others, *([] if color is None else [color])]
@@ -197,6 +200,8 @@ def _linear(color: Tensor | MipTexture | None) -> MipTexture | None:
 
 def _albedo(seen: _Seen, maps: Maps) -> Float[Tensor, "pixel 3"]:
     """Linear base colour."""
+    if maps.vertex_color is not None:
+        return seen.interpolated(linear_from_srgb(maps.vertex_color.to(seen.mesh.vertices)))
     color = _linear(maps.color)
     if color is None:
         return seen.mesh.vertices.new_full((len(seen.image), 3), CLAY)
@@ -210,8 +215,9 @@ def _surface(
     vertices = seen.mesh.vertices
     values = [vertices, vertex_normals(vertices, seen.faces)]
     if shadows is not None:
-        values += [shadows.ambient[..., None], shadows.single.mT]
-        values[2:] = [v.to(vertices).expand(*vertices.shape[:-1], v.shape[-1]) for v in values[2:]]
+        values += [shadows.ambient[..., None].to(vertices), shadows.single.mT.to(vertices)]
+    batch = torch.broadcast_shapes(*(v.shape[:-2] for v in values))
+    values = [v.expand(*batch, *v.shape[-2:]) for v in values]
     drawn = seen.interpolated(torch.cat(values, dim=-1))
     point, normal = drawn[:, :3], normalize(drawn[:, 3:6], dim=-1)
     if maps.displacement is not None:
@@ -235,17 +241,104 @@ def _surface(
 
 
 def _behind(
-    background: Tensor | tuple[float, float, float] | None, s: int, like: Tensor
+    background: Tensor | tuple[float, float, float] | None,
+    s: int,
+    like: Tensor,
+    camera: Camera,
+    batch: torch.Size,
 ) -> Float[Tensor, "... 3"]:
-    """The background, linear, in fine pixels; one by one where it is the same everywhere."""
+    """The background, linear, in fine pixels; one by one where it is the same everywhere.
+
+    Raises:
+        InputError: It has not the size of the picture, or its batch does not fit.
+    """
     if background is None:
         return like.new_zeros(1, 1, 3)
     if isinstance(background, tuple):
-        behind = like.new_tensor(background)[None, None]
-    else:
-        behind = background.movedim(-3, -1).to(like.dtype)
-        behind = behind.repeat_interleave(s, -3).repeat_interleave(s, -2)
-    return linear_from_srgb(behind)
+        return linear_from_srgb(like.new_tensor(background)[None, None])
+    size = (3, camera.height, camera.width)
+    if background.shape[-3:] != size or not background.is_floating_point():
+        raise InputError(
+            f"The background is {tuple(background.shape)} of {background.dtype}; give floats of "
+            f"shape {size}."
+        )
+    if background.ndim > 3:
+        background = _broadcast(background, 3, batch, "backgrounds")
+    behind = background.movedim(-3, -1).to(like)
+    return linear_from_srgb(behind.repeat_interleave(s, -3).repeat_interleave(s, -2))
+
+
+def _broadcast(value: Tensor, own_axes: int, batch: torch.Size, name: str) -> Tensor:
+    """A value of a batch for all of its pictures.
+
+    Raises:
+        InputError: The batches do not go together.
+    """
+    own = value.shape[value.ndim - own_axes :]
+    if value.ndim == own_axes:
+        return value
+    try:
+        return value.expand(*batch, *own)
+    except RuntimeError as error:
+        raise InputError(
+            f"The {name} are a batch of {tuple(value.shape[: value.ndim - own_axes])}, the "
+            f"pictures one of {tuple(batch)}."
+        ) from error
+
+
+def _fitted(light: Light, like: Tensor, batch: torch.Size) -> Light:
+    """A light in the mesh's kind of numbers, for each picture of the batch or one for all."""
+    own_axes = {"coefficients": 2}
+    values = {
+        name: _broadcast(value.to(like), own_axes.get(name, 1), batch, "lights")
+        for name, value in vars(light).items()
+    }
+    return replace(light, **values)
+
+
+def _require_matching(
+    mesh: HeadMesh,
+    maps: Maps,
+    lights: Sequence[Light],
+    materials: Materials,
+    shadows: Shadows | None,
+    pictures: int,
+) -> None:
+    """Raise unless everything belongs to this mesh.
+
+    Raises:
+        InputError: A texture has not the channels it should have or there are too few of them,
+            or materials or shadows are of another mesh or other lights.
+    """
+    faces, count = len(mesh.topology.faces), mesh.vertices.shape[-2]
+    color = maps.color
+    if isinstance(color, MipTexture):
+        color = color.pyramid[..., None]
+    for name, value, channels in (
+        ("color", color, 3), ("normal", maps.normal, 3), ("displacement", maps.displacement, 1),
+    ):  # fmt: skip
+        if value is None:
+            continue
+        if value.ndim < 3 or value.shape[-3] != channels or not value.is_floating_point():
+            raise InputError(
+                f"The {name} map has shape {tuple(value.shape)} and {value.dtype}; give floats of "
+                f"{channels} channels first."
+            )
+        several = math.prod(value.shape[:-3])
+        if several not in (1, pictures):
+            raise InputError(f"{several} textures for {pictures} pictures; give one, or all.")
+    of_faces = [materials.roughness] + ([] if materials.wrap is None else [materials.wrap])
+    if any(len(value) != faces for value in of_faces):
+        raise InputError(f"The materials are of {len(of_faces[0])} faces, the mesh has {faces}.")
+    if shadows is None:
+        return
+    singles = sum(not isinstance(light, SphericalHarmonics) for light in lights)
+    wanted = (singles, count)
+    if shadows.ambient.shape[-1] != count or shadows.single.shape[-2:] != wanted:
+        raise InputError(
+            f"The shadows are of {tuple(shadows.single.shape[-2:])} lights and vertices; these are "
+            f"{wanted}."
+        )
 
 
 def _over(layer: Float[Tensor, "*batch h w 4"], behind: Tensor) -> Float[Tensor, "*batch h w 4"]:

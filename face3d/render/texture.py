@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from face3d.core.camera import homogeneous_pixels
 from face3d.core.errors import InputError
 from face3d.core.types import Camera, Fragments, HeadMesh, Topology
+from face3d.render.autograd import first_order
 from face3d.render.numba_footprint import footprint_batch
 from face3d.render.numba_raster import rasterize_batch
 from face3d.render.numba_texture import (
@@ -22,6 +23,7 @@ from face3d.render.numba_texture import (
     pull_back_texels,
     sample_pixels,
 )
+from face3d.render.rows import index_array, index_tensor
 
 MAX_UV = 1e6
 """Texture coordinates beyond this are taken for damage."""
@@ -53,10 +55,13 @@ class _Key:
         self.topology = topology
 
     def __hash__(self) -> int:
-        return id(self.topology.uv)
+        return hash((id(self.topology.uv), id(self.topology.uv_faces)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.topology.uv is self.topology.uv
+        if not isinstance(other, _Key):
+            return False
+        mine, theirs = self.topology, other.topology
+        return mine.uv is theirs.uv and mine.uv_faces is theirs.uv_faces
 
 
 @lru_cache(maxsize=4)
@@ -129,10 +134,10 @@ def texture_footprint(
     out = torch.zeros(flat.shape)
     footprint_batch(
         corners.expand(*seen.shape[:-2], count, 3).reshape(-1, count, 3).double().numpy(),
-        np.ascontiguousarray(mesh.topology.faces, dtype=np.int64),
+        index_array(mesh.topology.faces),
         flat.contiguous().numpy(),
         np.ascontiguousarray(uv, dtype=np.float64),
-        np.ascontiguousarray(uv_faces, dtype=np.int64),
+        index_array(uv_faces),
         out.numpy(),
     )
     return out.reshape(seen.shape)
@@ -142,9 +147,10 @@ def footprint_plain(
     corners: Float[Tensor, "b vertex 3"], topology: Topology, seen: Int[Tensor, "b h w"]
 ) -> Float[Tensor, "b h w"]:
     """The same in plain torch: what the compiled loops are held to, and what GPUs run."""
+    assert topology.uv_faces is not None
     image, row, column = torch.nonzero(seen >= 0, as_tuple=True)
     face = seen[image, row, column]
-    faces = torch.as_tensor(topology.faces).to(seen.device)
+    faces = index_tensor(topology.faces, seen.device)
     at = corners.double()[image[:, None], faces[face]]
     # A corner's weight is the product of (u, v, 1) and the other two corners' cross product.
     normals = torch.linalg.cross(at.roll(-1, 1), at.roll(-2, 1))
@@ -153,7 +159,7 @@ def footprint_plain(
     total = weights.sum(-1)
     safe = torch.where(total == 0, torch.full_like(total, torch.inf), total)
     uv = torch.as_tensor(topology.uv).to(seen.device).double()
-    uv = uv[torch.as_tensor(topology.uv_faces).to(seen.device)[face]]
+    uv = uv[index_tensor(topology.uv_faces, seen.device)[face]]
     mean = (weights[..., None] * uv).sum(1) / safe[:, None]
     change = (normals[..., :2, None] * (uv - mean[:, None])[:, :, None]).sum(1)
     extent = change.norm(dim=-1).amax(-1) / safe.abs()
@@ -230,6 +236,7 @@ class _Pyramid(torch.autograd.Function):
         return pyramid
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, *by_output: Tensor) -> Tensor:
         """Derivatives by the texture."""
         pulled = by_output[0].contiguous().clone()
@@ -302,13 +309,15 @@ class _Sample(torch.autograd.Function):
         out = pyramid.new_zeros(len(uv), pyramid.shape[1])
         texels, which, places, extents = arrays
         sample_pixels(texels, size, which, places, extents, out.numpy())
-        ctx.arrays, ctx.size = arrays, size
+        ctx.save_for_backward(pyramid, image, uv, footprint)
+        ctx.size = size
         return out
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor | None, ...]:
         """Derivatives by the texels and the texture coordinates."""
-        pyramid, image, uv, footprint = ctx.arrays
+        pyramid, image, uv, footprint = (t.detach().contiguous().numpy() for t in ctx.saved_tensors)
         pull = by_output[0].contiguous().numpy()
         by_pyramid, by_uv = None, None
         if ctx.needs_input_grad[0]:

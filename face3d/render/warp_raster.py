@@ -12,6 +12,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from face3d.render.autograd import first_order
 from face3d.render.numba_raster import GUARD_PX, OVERSHOOT, SUBPIXEL
 from face3d.render.rasterize import NEAR_M, RasterJob, RasterResult
 
@@ -313,6 +314,7 @@ class _Warp(torch.autograd.Function):
         return seen, bary.to(corners.dtype), depth.to(corners.dtype)
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, *by_output: Tensor) -> tuple[Tensor, None]:
         """Derivatives by the corners."""
         exact, faces, seen = ctx.saved_tensors

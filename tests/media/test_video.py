@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from fractions import Fraction
 
 import cv2
@@ -97,3 +99,37 @@ def test_pictures_of_another_size_are_refused(encoder, tmp_path):
         video_writer(tmp_path / "a.mp4", width=64, height=64, fps=Fraction(25)) as film,
     ):
         film.add(picture(0))
+
+
+def test_a_full_disk_is_said(encoder, tmp_path):
+    """In a process of its own, which may write 100 kB at most."""
+    code = f"""
+import resource, signal, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from face3d.core import InputError
+from face3d.media import video
+video.has_h264 = lambda: {encoder == "pyav"}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+noise = np.random.default_rng(0).integers(0, 255, (30, 256, 256, 3), dtype=np.uint8)
+try:
+    with video.video_writer(Path("a.mp4"), width=256, height=256, fps=Fraction(25)) as film:
+        for picture in noise:
+            film.add(picture)
+except InputError:
+    sys.exit(7)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 7, done.stderr.decode()[-500:]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rates_with_endless_decimals(encoder, tmp_path):
+    path = tmp_path / "a.mp4"
+    with video_writer(path, width=96, height=64, fps=Fraction("23.976023976023")) as film:
+        film.add(picture(0))
+    assert len(decoded(path)) == 1

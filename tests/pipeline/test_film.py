@@ -11,7 +11,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from face3d.core import AssetError, HeadParams, InputError, Topology
+from face3d.core import AssetError, HeadMesh, HeadParams, InputError, Topology
 from face3d.export import (
     GlbAnimation,
     GlbCharacter,
@@ -23,7 +23,9 @@ from face3d.export import (
     write_ply,
 )
 from face3d.pipeline import Shot, film, load_head
-from face3d.pipeline.surfaces import Puppet, open_surface
+from face3d.pipeline.film import _Stage
+from face3d.pipeline.surfaces import Puppet, Visible, open_surface
+from face3d.render import Materials
 
 SMALL = Shot(width=64, height=64, seconds=0.4, fps=Fraction(10), supersample=1)
 
@@ -231,6 +233,146 @@ def test_bad_outputs(head_glb, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(InputError, match="is a file"):
         film(head_glb, tmp_path / "taken", SMALL)
+
+
+def test_a_folder_of_somebody_elses_files_is_left_alone(head_glb, tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("00000.png", "00042.png", "settings.json", "keep.txt"):
+        (folder / name).write_bytes(b"\xff mine")
+    with pytest.raises(InputError, match="not this film's"):
+        film(head_glb, folder, SMALL)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == dict.fromkeys(
+        ("00000.png", "00042.png", "settings.json", "keep.txt"), b"\xff mine"
+    )
+    with pytest.raises(InputError, match="no name"):
+        film(head_glb, "", SMALL)
+
+
+def test_a_shorter_film_removes_only_its_own_pictures(head_glb, tmp_path):
+    folder = film(head_glb, tmp_path / "frames", SMALL)
+    (folder / "notes.txt").write_text("mine")
+    film(head_glb, folder, dataclasses.replace(SMALL, seconds=0.2))
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    assert names == ["00000.png", "00001.png", "notes.txt"]
+
+
+def test_a_folder_is_not_gone_on_with_for_another_take(character, take_glb, tmp_path):
+    folder = film(take_glb, tmp_path / "frames", SMALL)
+    weights = np.zeros((5, 52))
+    weights[:, character.morph_names.index("browInnerUp")] = np.linspace(0, 1, 5)
+    other = tmp_path / "other.glb"
+    take = GlbAnimation(times_s=np.arange(5) / 10, morph_weights=weights)
+    write_glb(other, character, animation=take)
+    film(other, folder, SMALL)
+    fresh = film(other, tmp_path / "fresh", SMALL)
+    for path in fresh.glob("*.png"):
+        assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("fps", [Fraction(24), Fraction(30), Fraction(30000, 1001)])
+def test_no_take_loses_its_last_picture(fps):
+    for keys in range(2, 200):
+        times = (np.arange(keys) / float(fps)).astype(np.float32)
+        visible = Visible(
+            mesh=HeadMesh(
+                vertices=torch.rand(3, 3), frame="world",
+                topology=Topology(faces=np.array([[0, 1, 2]])),
+            ),
+            texture=None, materials=Materials(roughness=torch.ones(1)), times_s=times,
+            pose=lambda _: torch.rand(3, 3),
+        )  # fmt: skip
+        assert _Stage(visible, dataclasses.replace(SMALL, fps=fps)).count == keys
+
+
+def test_a_take_that_walks_stays_in_the_picture(character, tmp_path):
+    world = np.tile(np.eye(4), (5, 1, 1))
+    world[:, 0, 3] = np.linspace(0, 0.4, 5)
+    take = GlbAnimation(times_s=np.arange(5) / 10, world_from_head=world)
+    write_glb(tmp_path / "walk.glb", character, animation=take)
+    folder = film(tmp_path / "walk.glb", tmp_path / "frames", SMALL)
+    seen = [(rgba(p)[..., 3] > 128) for p in sorted(folder.glob("*.png"))]
+    areas = [s.sum() for s in seen]
+    assert min(areas) > 0.9 * max(areas)
+    assert seen[0].any(0).argmax() < seen[-1].any(0).argmax()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1000.0])
+def test_the_unit_of_length_does_not_matter(character, tmp_path, scale):
+    for name, factor in (("a.ply", 1.0), ("b.ply", scale)):
+        write_ply(tmp_path / name, character.vertices * factor, character.topology)
+    shot = dataclasses.replace(SMALL, yaw_deg=40.0)
+    first, second = (rgba(film(tmp_path / n, tmp_path / "o.png", shot)) for n in ("a.ply", "b.ply"))
+    assert np.abs(first - second).mean() < 0.2
+
+
+@pytest.mark.parametrize("yaw", [0.0, 45.0, 90.0])
+def test_whatever_its_form_the_whole_is_in_the_picture(tmp_path, yaw):
+    trimesh.creation.box((0.5, 0.6, 0.3)).export(tmp_path / "box.stl")
+    picture = rgba(film(tmp_path / "box.stl", tmp_path / "o.png",
+                        dataclasses.replace(SMALL, yaw_deg=yaw)))  # fmt: skip
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    assert (border[:, 3] == 0).all()
+
+
+def test_textures_repeat(tmp_path):
+    half = np.zeros((16, 16, 3), np.uint8)
+    half[:, :8], half[:, 8:] = (220, 30, 30), (30, 30, 220)
+    means = []
+    for shift in (0.0, 1.0, -1.0):
+        square = trimesh.Trimesh(
+            [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False
+        )
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * 0.9 + 0.05 + shift
+        square.visual = trimesh.visual.TextureVisuals(uv=corners, image=Image.fromarray(half))
+        square.export(tmp_path / "square.glb")
+        picture = rgba(film(tmp_path / "square.glb", tmp_path / "o.png",
+                            dataclasses.replace(SMALL, shading=0.0)))  # fmt: skip
+        means.append(picture[picture[..., 3] == 255][:, :3].mean(0))
+    assert np.abs(means[0][0] - means[0][2]) < 12
+    assert np.abs(np.diff(means, axis=0)).max() < 3
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".glb", ".obj"])
+def test_vertex_colours_are_shown(tmp_path, suffix):
+    ball = trimesh.creation.icosphere()
+    ball.visual.vertex_colors = np.tile([200, 40, 40, 255], (len(ball.vertices), 1))
+    ball.export(tmp_path / f"ball{suffix}")
+    picture = rgba(film(tmp_path / f"ball{suffix}", tmp_path / "o.png",
+                        dataclasses.replace(SMALL, shading=0.0)))  # fmt: skip
+    assert np.abs(picture[32, 32, :3] - [200, 40, 40]).max() < 25
+
+
+def test_a_textured_and_a_bare_part_both_keep_their_colours(tmp_path):
+    square = trimesh.Trimesh(
+        [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False
+    )
+    picture = Image.fromarray(np.full((32, 32, 3), (40, 200, 40), np.uint8))
+    corners = [[0, 0], [1, 0], [1, 1], [0, 1]]
+    square.visual = trimesh.visual.TextureVisuals(uv=corners, image=picture)
+    other = trimesh.creation.box(
+        (1, 1, 0.1), trimesh.transformations.translation_matrix([2, 0.5, 0])
+    )
+    other.visual.vertex_colors = np.tile([200, 40, 40, 255], (len(other.vertices), 1))
+    trimesh.Scene([square, other]).export(tmp_path / "two.glb")
+    shown = rgba(film(tmp_path / "two.glb", tmp_path / "o.png",
+                      dataclasses.replace(SMALL, shading=0.0)))  # fmt: skip
+    solid = shown[shown[..., 3] == 255][:, :3]
+    greens, reds = (solid[:, 1] > 2 * solid[:, 0]).sum(), (solid[:, 0] > 2 * solid[:, 1]).sum()
+    assert min(greens, reds) > 100
+
+
+def test_bad_corners_and_bombs_are_one_sentence(tmp_path):
+    for bad in ("9", "-1"):
+        (tmp_path / "bad.ply").write_text(
+            "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\n"
+            "property float z\nelement face 1\nproperty list uchar int vertex_indices\n"
+            f"end_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 {bad}\n"
+        )
+        with pytest.raises(AssetError):
+            film(tmp_path / "bad.ply", tmp_path / "o.png", SMALL)
+    with pytest.raises(InputError, match="too many"):
+        dataclasses.replace(SMALL, width=8192, height=8192, supersample=2)
 
 
 def test_textures_of_any_size_are_brought_to_squares(tmp_path):

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from face3d.core import Fragments
+from face3d.core import Fragments, InputError
 from face3d.render import interpolate
 from face3d.render.interpolate import interpolate_plain
 
@@ -53,3 +54,34 @@ def test_pixels_without_a_face_are_zero():
     out = interpolate(fragments, torch.ones(6, 2), torch.randint(0, 6, (4, 3)))
     assert (out[seen < 0] == 0).all()
     torch.testing.assert_close(out[seen >= 0], torch.ones_like(out[seen >= 0]))
+
+
+def test_faces_of_something_else_are_refused():
+    seen, weights = random_fragments(1, 8, 30, 0)
+    fragments = Fragments(face_index=seen, barycentric=weights, depth_m=seen.float())
+    faces = torch.randint(0, 20, (30, 3))
+    for values, corners in ((torch.rand(10, 3), faces), (torch.rand(20, 3), faces[:4])):
+        with pytest.raises(InputError, match="faces"):
+            interpolate(fragments, values, corners)
+
+
+def test_second_derivatives_are_refused_not_wrong():
+    seen, weights = random_fragments(1, 8, 30, 0)
+    weights.requires_grad_()
+    values = torch.rand(20, 3, requires_grad=True)
+    fragments = Fragments(face_index=seen, barycentric=weights, depth_m=seen.float())
+    out = interpolate(fragments, values, torch.randint(0, 20, (30, 3)))
+    (first,) = torch.autograd.grad(out.square().sum(), weights, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
+
+
+def test_values_that_were_changed_since_are_noticed():
+    seen, weights = random_fragments(1, 8, 30, 0)
+    values = torch.rand(20, 3, requires_grad=True)
+    given = values * 1.0
+    fragments = Fragments(face_index=seen, barycentric=weights, depth_m=seen.float())
+    out = interpolate(fragments, given, torch.randint(0, 20, (30, 3)))
+    given.mul_(0)
+    with pytest.raises(RuntimeError, match="inplace"):
+        out.sum().backward()

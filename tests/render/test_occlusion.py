@@ -29,8 +29,8 @@ def test_a_lid_throws_its_shadow_straight_down():
     floor = plates().vertices[:81]
     under = floor[:, [0, 2]].abs().amax(-1)
     assert (seen[:81][under < 0.027] == 0).all()
-    assert (seen[:81][under > 0.035] == 1).all()
-    assert (seen[81:] == 1).all()
+    assert (seen[:81][under > 0.035] > 0.999).all()
+    assert (seen[81:] > 0.999).all()
 
 
 def test_nothing_is_seen_from_behind():

@@ -1,24 +1,31 @@
 """The quick way must give the picture of the differentiable one."""
 
 import dataclasses
+import sys
 
+import numpy as np
 import pytest
 import torch
 
-from face3d.core import Camera, HeadMesh
+from face3d.core import Camera, HeadMesh, InputError
 from face3d.pipeline import load_head
 from face3d.render import (
     DirectionalLight,
     Light,
+    Materials,
     PointLight,
+    Shadows,
     SphericalHarmonics,
     cast_shadows,
     lifelike,
+    memory,
+    mipmapped,
     portrait_camera,
     render,
 )
 from face3d.render.memory import scratch
 
+render_module = sys.modules["face3d.render.render"]  # the name is the function's, too
 SIZE = 96
 # The curve that encodes sRGB is a table in the quick way.
 TOLERANCE = {"atol": 2e-5, "rtol": 2e-4}
@@ -47,6 +54,20 @@ def lights() -> list[Light]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch) -> list[int]:
+    """Counts the pictures that the quick way has drawn."""
+    calls: list[int] = []
+    quick = render_module.draw
+
+    def counted(*arguments, **options) -> torch.Tensor:
+        calls.append(1)
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr(render_module, "draw", counted)
+    return calls
+
+
 def both(head: HeadMesh, view: Camera, **options) -> tuple[torch.Tensor, torch.Tensor]:
     wanting = dataclasses.replace(head, vertices=head.vertices.clone().requires_grad_())
     return render(head, view, **options), render(wanting, view, **options).detach()
@@ -65,9 +86,10 @@ def both(head: HeadMesh, view: Camera, **options) -> tuple[torch.Tensor, torch.T
     ids=["clay", "linear", "supersampled", "colour", "photo", "back faces"],
 )
 @pytest.mark.parametrize("lit", [False, True])
-def test_pictures_agree(head, view, options, lit):
+def test_pictures_agree(head, view, options, lit, drawn):
     texture = torch.rand(3, 64, 64)
     quick, slow = both(head, view, texture=texture, light=lights() if lit else (), **options)
+    assert len(drawn) == 1
     torch.testing.assert_close(quick, slow, **TOLERANCE)
 
 
@@ -94,7 +116,65 @@ def test_batches_agree(head, view):
     torch.testing.assert_close(quick, slow, **TOLERANCE)
 
 
-def test_memory_is_used_again_only_when_nothing_holds_it():
+def test_several_lights_from_everywhere_add_up_before_darkness_ends_them(head, view):
+    torch.manual_seed(4)
+    light = [SphericalHarmonics(coefficients=torch.randn(9, 3)) for _ in range(2)]
+    quick, slow = both(head, view, light=light)
+    torch.testing.assert_close(quick, slow, **TOLERANCE)
+    together = SphericalHarmonics(coefficients=light[0].coefficients + light[1].coefficients)
+    torch.testing.assert_close(slow, both(head, view, light=together)[1], **TOLERANCE)
+
+
+def test_batches_of_two_axes_agree(head, view):
+    several = head.vertices + torch.linspace(0, 0.03, 6).reshape(2, 3, 1, 1)
+    quick, slow = both(
+        dataclasses.replace(head, vertices=several), view,
+        light=[
+            SphericalHarmonics(coefficients=torch.rand(1, 9, 3)),
+            DirectionalLight(towards=torch.rand(2, 3, 3), rgb=torch.rand(3, dtype=torch.float64)),
+        ],
+        background=torch.rand(2, 1, 3, SIZE, SIZE),
+    )  # fmt: skip
+    assert quick.shape == (2, 3, 4, SIZE, SIZE)
+    torch.testing.assert_close(quick, slow, **TOLERANCE)
+
+
+BAD = {
+    "a small background": {"background": torch.rand(3, 8, 8)},
+    "channels last": {"background": torch.rand(SIZE, SIZE, 3)},
+    "a background of bytes": {"background": torch.ones(3, SIZE, SIZE, dtype=torch.uint8)},
+    "a batch of backgrounds": {"background": torch.rand(3, 3, SIZE, SIZE)},
+    "a grey texture": {"texture": torch.rand(1, 8, 8)},
+    "a texture with alpha": {"texture": torch.rand(4, 8, 8)},
+    "too many textures": {"texture": torch.rand(3, 3, 8, 8)},
+    "a halved texture with alpha": {"texture": mipmapped(torch.rand(4, 8, 8))},
+    "five lights": {"light": SphericalHarmonics(coefficients=torch.rand(5, 9, 3))},
+    "others' materials": {"materials": Materials(roughness=torch.ones(7)), "light": lights()},
+    "others' shadows": {
+        "shadows": Shadows(ambient=torch.ones(5), single=torch.ones(2, 5)), "light": lights(),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_what_does_not_fit_is_refused_on_both_ways(head, view, case):
+    several = dataclasses.replace(head, vertices=head.vertices.expand(2, -1, 3).contiguous())
+    wanting = dataclasses.replace(several, vertices=several.vertices.clone().requires_grad_())
+    for mesh in (several, wanting):
+        with pytest.raises((InputError, TypeError)):
+            render(mesh, view, **BAD[case])
+
+
+def test_faces_of_any_kind_of_integer_are_drawn(head, view):
+    flipped = head.topology.faces[:, ::-1][:, ::-1]
+    for faces in (flipped, head.topology.faces.astype(np.int32)):
+        topology = dataclasses.replace(head.topology, faces=faces)
+        quick, slow = both(dataclasses.replace(head, topology=topology), view, light=lights())
+        torch.testing.assert_close(quick, slow, **TOLERANCE)
+
+
+def test_memory_is_used_again_only_when_nothing_holds_it(monkeypatch):
+    monkeypatch.setattr(memory, "_kept", [])
     first = scratch((3, 1024, 1024), torch.float32).fill_(1.0)
     address = first.data_ptr()
     view = first[1]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -278,3 +280,39 @@ def test_slivers_give_weights_between_zero_and_one():
         torch.testing.assert_close(seen.sum(-1), torch.ones(len(seen)))
         gradient = torch.autograd.grad(seen[:, 0].sum(), surface.vertices)[0]
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch", "warp"])
+def test_of_equal_faces_the_first_is_seen(backend):
+    if backend == "warp":
+        pytest.importorskip("warp")
+    corners = [[-1.0, -0.9, 1.7], [1.1, -0.8, 2.9], [0.1, 1.2, 2.2]]
+    twice = rasterize(mesh(corners * 2, [[0, 1, 2], [3, 4, 5]]), camera(), cull_back=False,
+                      backend=backend)  # fmt: skip
+    assert (twice.face_index == 0).any()
+    assert not (twice.face_index == 1).any()
+
+
+def test_texels_follow_the_texture_faces():
+    uv = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    first = Topology(faces=faces, uv=uv, uv_faces=faces)
+    second = Topology(faces=faces, uv=uv, uv_faces=faces[::-1].copy())
+    seen = [texel_fragments(topology, 16).face_index for topology in (first, second)]
+    assert torch.equal(seen[0], 1 - seen[1])
+
+
+def test_a_list_of_meshes_takes_a_camera_for_each():
+    view = camera()
+    poses = torch.eye(4).repeat(2, 1, 1)
+    poses[1, 0, 3] = 0.3
+    lens = {name: getattr(view, name).expand(2) for name in ("fx", "fy", "cx", "cy")}
+    several = dataclasses.replace(view, camera_from_world=poses, **lens)
+    found = rasterize([soup(1), soup(2, 20)], several, cull_back=False)
+    assert found.face_index.shape == (2, 64, 64)
+    alone = rasterize(
+        soup(2, 20), dataclasses.replace(view, camera_from_world=poses[1]), cull_back=False
+    )
+    assert torch.equal(found.face_index[1], alone.face_index)
+    with pytest.raises(InputError, match="at least one"):
+        rasterize([], view)
