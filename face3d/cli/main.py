@@ -25,6 +25,7 @@ def reconstruct(
     head: str = "open",
     pose: Literal["neutral", "photo"] = "neutral",
     texture: int = 1024,
+    refine: bool = False,
     preview: Path | None = None,
 ) -> None:
     """Reconstruct an animatable head from one photo, or from several of one person.
@@ -37,6 +38,7 @@ def reconstruct(
         head: Name or file of the head model.
         pose: How the head is saved, at rest or as in the (first) photo.
         texture: Texels on a side of the texture, a power of two.
+        refine: Also fit form and light to the colours of the skin; about two seconds a photo.
         preview: Also write a preview PNG: photo, overlay, front and side.
     """
     from face3d import pipeline
@@ -54,12 +56,18 @@ def reconstruct(
     if face == "all":
         if len(photos) > 1:
             raise InputError("--face all takes one photo; several show one person.")
+        if refine:
+            raise InputError("--refine takes one person; choose a --face.")
         heads = pipeline.reconstruct_all(next(iter(photos)), head=head, texture=texture)
     else:
         if face != "largest" and not (face.isascii() and face.isdecimal()):
             raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
         which = "largest" if face == "largest" else int(face)
-        heads = [pipeline.reconstruct(list(photos), face=which, head=head, texture=texture)]
+        heads = [
+            pipeline.reconstruct(
+                list(photos), face=which, head=head, texture=texture, refine=refine
+            )
+        ]
     for stranger in heads[0].strangers:
         print(f"face3d: {stranger} looks like somebody else than the rest.", file=sys.stderr)
     for number, one in enumerate(heads):

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from face3d.core.rotations import matrix_from_axis_angle
+from face3d.core.threads import one_thread
 from face3d.core.types import Camera, FitResult, HeadMesh
 from face3d.fit.albedo_basis import albedo_basis
 from face3d.fit.landmark_fit import LandmarkFitter, LandmarkObservations
@@ -130,6 +131,7 @@ class PhotometricFitter:
         units[at.place] = torch.tensor([1.0, 1.0, 0.004])
         return units
 
+    @one_thread()
     def refine(
         self,
         photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],

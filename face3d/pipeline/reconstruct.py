@@ -17,7 +17,12 @@ from face3d.core.camera import focal_px_from_equivalent_mm
 from face3d.core.errors import InputError
 from face3d.core.types import Camera, Detection, FitResult, Frame, HeadParams
 from face3d.detect import LandmarkDetector, choose_faces, load_detector
-from face3d.fit import LandmarkFitter, LandmarkObservations, read_landmark_noise
+from face3d.fit import (
+    LandmarkFitter,
+    LandmarkObservations,
+    PhotometricFitter,
+    read_landmark_noise,
+)
 from face3d.media import read_image
 from face3d.pipeline.head import Head, View
 from face3d.pipeline.heads import OPEN_HEAD, load_head
@@ -54,6 +59,7 @@ def reconstruct(
     head: str = OPEN_HEAD,
     texture: int = 1024,
     detector: LandmarkDetector | None = None,
+    refine: bool = False,
 ) -> Head:
     """Reconstruct one face of a photo, or one person from several photos.
 
@@ -66,6 +72,7 @@ def reconstruct(
         texture: Texels on a side of the texture.
         detector: Another landmark detector than the default. It must give MediaPipe's 478
             landmarks, and is trusted as the default one is, whose errors were measured.
+        refine: Also fit form and light to the colours of the skin; about two seconds a photo.
 
     Returns:
         The head; its ``mesh`` overlays the (first) photo through its ``camera``. Photos that seem
@@ -82,14 +89,17 @@ def reconstruct(
     """
     _require_choice(face)
     if isinstance(photo, str | Path | bytes | Image.Image | np.ndarray):
-        return _reconstruct(photo, face, head, texture, detector)[0]
+        found = _reconstruct(photo, face, head, texture, detector)[0]
+        return _refined(found) if refine else found
     if not 0 < len(photo) <= MAX_PHOTOS:
         raise InputError(f"{len(photo)} photos were given; give 1 to {MAX_PHOTOS}.")
     if len(photo) == 1:
-        return _reconstruct(photo[0], face, head, texture, detector)[0]
+        found = _reconstruct(photo[0], face, head, texture, detector)[0]
+        return _refined(found) if refine else found
     if face != "largest":
         raise InputError("Of several photos the largest face is taken; leave out the face.")
-    return _one_person(photo, head, texture, detector)
+    found = _one_person(photo, head, texture, detector)
+    return _refined(found) if refine else found
 
 
 def _require_choice(face: object) -> None:
@@ -168,6 +178,35 @@ def _one_person(
         head=head,
         others=tuple(views[1:]),
         misfit=misfits[0],
+    )
+
+
+def _refined(head: Head) -> Head:
+    """The same person with form and light fitted to colours."""
+    photos = (head, *head.others)
+    seen = [_unbatched(observations(p.frame, _batched(p.detection))) for p in photos]
+    with _LOCK:
+        refined = _photometric(head.head, id(head.model)).refine(
+            [p.frame.rgb for p in photos], seen, [p.fit for p in photos]
+        )
+    fits = refined.fits
+    others = (replace(o, fit=fit) for o, fit in zip(head.others, fits[1:], strict=True))
+    return replace(head, fit=fits[0], others=tuple(others))
+
+
+@lru_cache(maxsize=2)
+def _photometric(name: str, model: int) -> PhotometricFitter:
+    return PhotometricFitter(_fitter(name, model))
+
+
+def _batched(found: Detection) -> Detection:
+    """One face as a batch of one."""
+    return Detection(
+        box_xyxy=found.box_xyxy[None],
+        landmarks=found.landmarks[None],
+        layout=found.layout,
+        score=np.asarray(found.score)[None],
+        visibility=found.visibility[None],
     )
 
 
