@@ -16,7 +16,7 @@ from face3d.model import HeadData
 from face3d.render import (
     Baked,
     bake_photo,
-    fill_smoothly,
+    fill_over_surface,
     linear_from_srgb,
     sample_texture,
     srgb_from_linear,
@@ -271,7 +271,7 @@ def photo_texture(
         total = (trust + share).clamp(min=1e-6)
         rgb = (baked.rgb * trust + other[:3] * share) / total
         support = (trust + 4 * share).clamp(max=1)
-    out = fill_smoothly(rgb, support)
+    out = fill_over_surface(rgb, support, data.topology)
     iris = _iris_colour(photo, irises)
     white = _median_colour(
         baked.rgb,

@@ -5,6 +5,7 @@ from face3d.render.bake import Baked as Baked
 from face3d.render.bake import bake_photo as bake_photo
 from face3d.render.bake import fill_smoothly as fill_smoothly
 from face3d.render.detail import displaced as displaced
+from face3d.render.fill import fill_over_surface as fill_over_surface
 from face3d.render.interpolate import interpolate as interpolate
 from face3d.render.interpolate import vertex_normals as vertex_normals
 from face3d.render.light import DirectionalLight as DirectionalLight
