@@ -51,6 +51,7 @@ LEAK = 0.05
 """Slope of weights beyond their bounds while searching, so that they find back."""
 
 ALBEDO_SPREAD = 0.3
+EVEN_LIGHT, LIGHT_UNIT = 1.1, 0.2
 CLAY = 0.4
 """Albedo and light are known up to a common factor; these only start them."""
 
@@ -70,6 +71,7 @@ class Refined:
     """One person in several photos, refined."""
 
     fits: tuple[FitResult, ...]
+    # Spherical harmonics of sh_basis in the camera's frame, up to a factor common with albedo.
     light: Float[Tensor, "photo 9"]
     spread_before: tuple[float, ...]  # of colours about the model's, logarithm, by photo
     spread_after: tuple[float, ...]
@@ -181,7 +183,7 @@ class PhotometricFitter:
             fits = self.fitter.packed(state, observed, steps=evaluations)
         return Refined(
             fits=tuple(fits),
-            light=unknowns.light.detach(),
+            light=_coefficients(unknowns.light.detach()),
             spread_before=tuple(noise.spread for noise in before),
             spread_after=tuple(noise.spread for noise in scene.noise),
         )
@@ -277,9 +279,7 @@ class PhotometricFitter:
         values = [vertex_normals(world, self.faces), log_albedo, self.basis.skin[:, None]]
         drawn = interpolate(fragments, torch.cat(values, dim=1), self.faces)
         normal = normalize(drawn[..., :3], dim=-1)
-        light = 0.2 * unknowns.light[k]
-        light = torch.cat([light[:1] + 1.1, light[1:]])
-        irradiance = (sh_basis(normal) @ light).clamp(min=0.02)
+        irradiance = (sh_basis(normal) @ _coefficients(unknowns.light[k])).clamp(min=0.02)
         colour = CLAY * irradiance[..., None] * (drawn[..., 3:6] + unknowns.tint[k]).exp()
         mask = (fragments.face_index >= 0) & (drawn[..., 6] > 0.98) & (normal[..., 2] < -FACING)
         return (colour + DARK).log(), mask
@@ -299,6 +299,13 @@ def _stage(photo: UInt8[np.ndarray, "h w 3"], observed: LandmarkObservations) ->
     crop = Image.fromarray(padded).resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR, box=box)
     linear = linear_from_srgb(torch.tensor(np.asarray(crop)).permute(2, 0, 1).float() / 255)
     return PhotoStage(linear=linear, scale=CROP_PX / (2 * half), left_px=left, top_px=top)
+
+
+def _coefficients(steps: Float[Tensor, "*photo 9"]) -> Float[Tensor, "*photo 9"]:
+    """Light from the steps that the search takes: even light at first."""
+    even = torch.zeros(9)
+    even[0] = EVEN_LIGHT
+    return even + LIGHT_UNIT * steps
 
 
 def _minimise(tensors: list[Tensor], energy: Callable[[], Tensor], evaluations: int) -> None:

@@ -1,6 +1,7 @@
 """A head as its parameter file holds it: it reloads to the same mesh."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +18,15 @@ from face3d.pipeline.heads import load_head
 FINGERPRINT = "head_fingerprint"
 
 
-class Meshes:
+class Meshes(ABC):
     """The surfaces of whatever has a ``model`` and ``params`` for it."""
 
     model: HeadModel
 
     @property
+    @abstractmethod
     def params(self) -> HeadParams:
         """Identity, expression, jaw, eyes and where the head is."""
-        raise NotImplementedError
 
     @cached_property
     def mesh(self) -> HeadMesh:

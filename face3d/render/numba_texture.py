@@ -90,6 +90,17 @@ def _between(place, side):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
+def _around(size, level, u, v):
+    """The four texels of a level around a place, the shares of right and lower, their slopes."""
+    side, start = size >> level, _start(size, level)
+    left, right, x, du = _between(u, side)
+    top, bottom, y, dv = _between(1.0 - v, side)
+    upper, lower = start + top * side, start + bottom * side
+    return upper + left, upper + right, lower + left, lower + right, x, y, du, dv
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def sample_into(pyramid, n, size, u, v, footprint, out, p):
     """Add the trilinear lookup of the ``n``-th pyramid at one place to row ``p`` of ``out``.
 
@@ -101,14 +112,9 @@ def sample_into(pyramid, n, size, u, v, footprint, out, p):
         weight = share if step else 1.0 - share
         if weight == 0.0:
             continue
-        side = size >> (level + step)
-        start = _start(size, level + step)
-        left, right, x, _ = _between(u, side)
-        top, bottom, y, _ = _between(1.0 - v, side)
-        upper, lower = start + top * side, start + bottom * side
+        i, j, k, m, x, y, _, _ = _around(size, level + step, u, v)
         for c in range(pyramid.shape[1]):
-            a, b = pyramid[n, c, upper + left], pyramid[n, c, upper + right]
-            d, e = pyramid[n, c, lower + left], pyramid[n, c, lower + right]
+            a, b, d, e = pyramid[n, c, i], pyramid[n, c, j], pyramid[n, c, k], pyramid[n, c, m]
             above, below = a + x * (b - a), d + x * (e - d)
             out[p, c] += weight * (above + y * (below - above))
 
@@ -154,16 +160,12 @@ def pull_back_texels(size, image, uv, footprint, by_out, by_pyramid):
                 weight = share if step else 1.0 - share
                 if weight == 0.0:
                     continue
-                side = size >> (level + step)
-                start = _start(size, level + step)
-                left, right, x, _ = _between(uv[p, 0], side)
-                top, bottom, y, _ = _between(1.0 - uv[p, 1], side)
-                upper, lower = start + top * side, start + bottom * side
+                i, j, k, m, x, y, _, _ = _around(size, level + step, uv[p, 0], uv[p, 1])
                 g = weight * by_out[p, c]
-                by_pyramid[n, c, upper + left] += g * (1 - x) * (1 - y)
-                by_pyramid[n, c, upper + right] += g * x * (1 - y)
-                by_pyramid[n, c, lower + left] += g * (1 - x) * y
-                by_pyramid[n, c, lower + right] += g * x * y
+                by_pyramid[n, c, i] += g * (1 - x) * (1 - y)
+                by_pyramid[n, c, j] += g * x * (1 - y)
+                by_pyramid[n, c, k] += g * (1 - x) * y
+                by_pyramid[n, c, m] += g * x * y
 
 
 @numba.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
@@ -186,14 +188,10 @@ def pull_back_places(pyramid, size, image, uv, footprint, by_out, by_uv):
             weight = share if step else 1.0 - share
             if weight == 0.0:
                 continue
-            side = size >> (level + step)
-            start = _start(size, level + step)
-            left, right, x, du = _between(uv[p, 0], side)
-            top, bottom, y, dv = _between(1.0 - uv[p, 1], side)
-            n, upper, lower = image[p], start + top * side, start + bottom * side
+            i, j, k, m, x, y, du, dv = _around(size, level + step, uv[p, 0], uv[p, 1])
+            n = image[p]
             for c in range(pyramid.shape[1]):
-                a, b = pyramid[n, c, upper + left], pyramid[n, c, upper + right]
-                d, e = pyramid[n, c, lower + left], pyramid[n, c, lower + right]
+                a, b, d, e = pyramid[n, c, i], pyramid[n, c, j], pyramid[n, c, k], pyramid[n, c, m]
                 g = weight * by_out[p, c]
                 by_uv[p, 0] += g * du * ((b - a) * (1 - y) + (e - d) * y)
                 by_uv[p, 1] -= g * dv * (d + x * (e - d) - a - x * (b - a))

@@ -203,8 +203,7 @@ def _resolve(
     a = corners[image, wp.int32(faces[face, 0])]
     b = corners[image, wp.int32(faces[face, 1])]
     c = corners[image, wp.int32(faces[face, 2])]
-    ray = wp.vec3d(wp.float64(column) + wp.float64(0.5), wp.float64(row) + wp.float64(0.5),
-                   wp.float64(1.0))  # fmt: skip
+    ray = _ray(row, column)
     w = wp.vec3d(_weight(b, c, ray), _weight(c, a, ray), _weight(a, b, ray))
     zero = wp.float64(0.0)
     total = w[0] + w[1] + w[2]
@@ -218,6 +217,14 @@ def _resolve(
     for k in range(3):
         bary[image, row, column, k] = w[k]
     depth[image, row, column] = w[0] * a[2] + w[1] * b[2] + w[2] * c[2]
+
+
+@wp.func
+@no_type_check
+def _ray(row: wp.int32, column: wp.int32) -> wp.vec3d:
+    """Through a pixel's centre, in homogeneous pixels."""
+    half = wp.float64(0.5)
+    return wp.vec3d(wp.float64(column) + half, wp.float64(row) + half, wp.float64(1.0))
 
 
 @wp.func
@@ -250,8 +257,7 @@ def _pull_back(
         wp.int32(faces[face, 2]),
     )
     a, b, c = corners[image, i], corners[image, j], corners[image, k]
-    ray = wp.vec3d(wp.float64(column) + wp.float64(0.5), wp.float64(row) + wp.float64(0.5),
-                   wp.float64(1.0))  # fmt: skip
+    ray = _ray(row, column)
     w = wp.vec3d(_weight(b, c, ray), _weight(c, a, ray), _weight(a, b, ray))
     total = w[0] + w[1] + w[2]
     if total == wp.float64(0.0):
