@@ -1,0 +1,34 @@
+"""How far a prediction is from the truth: alignment and error measures."""
+
+from face3d.metric.alignment import align_landmarks as align_landmarks
+from face3d.metric.alignment import align_surface as align_surface
+from face3d.metric.alignment import apply_transform as apply_transform
+from face3d.metric.image_errors import box_size as box_size
+from face3d.metric.image_errors import landmark_nme as landmark_nme
+from face3d.metric.image_errors import normal_angles as normal_angles
+from face3d.metric.image_errors import outer_eye_distance as outer_eye_distance
+from face3d.metric.image_errors import texture_psnr as texture_psnr
+from face3d.metric.landmark_files import read_landmarks as read_landmarks
+from face3d.metric.mesh_files import MESH_SUFFIXES as MESH_SUFFIXES
+from face3d.metric.mesh_files import read_mesh as read_mesh
+from face3d.metric.now import CURVE_MM as CURVE_MM
+from face3d.metric.now import FROM_IBUG68 as FROM_IBUG68
+from face3d.metric.now import FROM_MEDIAPIPE478 as FROM_MEDIAPIPE478
+from face3d.metric.now import LANDMARKS as LANDMARKS
+from face3d.metric.now import METRES as METRES
+from face3d.metric.now import ErrorSummary as ErrorSummary
+from face3d.metric.now import NowResult as NowResult
+from face3d.metric.now import cumulative as cumulative
+from face3d.metric.now import face_ball as face_ball
+from face3d.metric.now import landmark_distances as landmark_distances
+from face3d.metric.now import now_distances as now_distances
+from face3d.metric.now import pooled as pooled
+from face3d.metric.now import summary as summary
+from face3d.metric.now import unit_of as unit_of
+from face3d.metric.regions import REGIONS as REGIONS
+from face3d.metric.regions import RegionError as RegionError
+from face3d.metric.regions import face_frame as face_frame
+from face3d.metric.regions import region_errors as region_errors
+from face3d.metric.regions import region_mask as region_mask
+from face3d.metric.surface_distance import Closest as Closest
+from face3d.metric.surface_distance import Surface as Surface
