@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from face3d.assets import list_assets
+from face3d.cli.evaluate import evaluate
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
 from face3d.core.version import __version__
 
@@ -211,7 +212,12 @@ def _run(arguments: Sequence[str]) -> None:
     if list(arguments) == ["--version"]:
         print(f"face3d {__version__}")
         return
-    commands = {"reconstruct": reconstruct, "render": render, "demo": demo}
+    commands = {
+        "reconstruct": reconstruct,
+        "render": render,
+        "evaluate": evaluate,
+        "demo": demo,
+    }
     if list(arguments[:1]) == ["assets"]:
         # "face3d assets" alone lists; a default sub-command needs this small detour.
         rest = list(arguments[1:]) or ["list"]

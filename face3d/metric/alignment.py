@@ -41,7 +41,7 @@ def scale_of(b_from_a: Float[np.ndarray, "4 4"]) -> float:
 
 def align_landmarks(
     source: Float[np.ndarray, "landmark 3"],
-    target: Float[np.ndarray, "landmark 3"],
+    target: Float[np.ndarray, "goal 3"],
     *,
     scale: bool,
 ) -> Float[np.ndarray, "4 4"]:

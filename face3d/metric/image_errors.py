@@ -24,20 +24,20 @@ def landmark_nme(
     """
     if not (norm > 0).all():
         raise InputError("A face has no size to relate landmark errors to; check the landmarks.")
-    return np.linalg.norm(predicted - true, axis=-1).mean(-1) / norm
+    return np.asarray(np.linalg.norm(predicted - true, axis=-1).mean(-1) / norm)
 
 
 def outer_eye_distance(
     landmarks: Float[np.ndarray, "*batch landmark axis"], *, right: int, left: int
 ) -> Float[np.ndarray, "*batch"]:
     """Distance between the outer eye corners, whose numbers in the layout are given."""
-    return np.linalg.norm(landmarks[..., right, :] - landmarks[..., left, :], axis=-1)
+    return np.asarray(np.linalg.norm(landmarks[..., right, :] - landmarks[..., left, :], axis=-1))
 
 
 def box_size(landmarks: Float[np.ndarray, "*batch landmark axis"]) -> Float[np.ndarray, "*batch"]:
     """The geometric mean of width and height of the landmarks' box."""
     sides = np.ptp(landmarks[..., :2], axis=-2)
-    return np.sqrt(sides.prod(-1))
+    return np.asarray(np.sqrt(sides.prod(-1)))
 
 
 def normal_angles(

@@ -73,7 +73,7 @@ def _picked_points(data: bytes) -> list[list[float]]:
 
 def _text(data: bytes) -> list[list[float]]:
     lines = [line.replace(",", " ").split() for line in data.decode("utf-8").splitlines()]
-    return [[float(word) for word in line] for line in lines if line and not line[0][0] == "#"]
+    return [[float(word) for word in line] for line in lines if line and line[0][0] != "#"]
 
 
 def _array(data: bytes) -> np.ndarray:

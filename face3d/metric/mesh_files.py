@@ -3,6 +3,7 @@
 import itertools
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -64,7 +65,7 @@ def _read_obj(path: Path) -> Mesh:
 
 def _read_other(path: Path) -> Mesh:
     with warnings.catch_warnings(action="ignore"):
-        mesh = trimesh.load(path, process=False)
+        mesh: Any = trimesh.load(path, process=False)
     if path.suffix.lower() == ".stl" and isinstance(mesh, trimesh.Trimesh):
         mesh.merge_vertices()  # the format repeats them for every triangle
     vertices = np.asarray(mesh.vertices, dtype=np.float64)

@@ -84,9 +84,7 @@ def face_ball(landmarks: Float[np.ndarray, "7 3"]) -> tuple[Float[np.ndarray, "3
     """
     bridge, bottom = landmarks[1:3].mean(0), landmarks[4]
     eyes = np.linalg.norm(landmarks[0] - landmarks[3])
-    return bottom + 0.3 * (bridge - bottom), float(
-        0.7 * (eyes + np.linalg.norm(bridge - bottom))
-    )
+    return bottom + 0.3 * (bridge - bottom), float(0.7 * (eyes + np.linalg.norm(bridge - bottom)))
 
 
 def now_distances(

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from face3d.core.errors import InputError
 from face3d.metric.alignment import align_landmarks, align_surface, apply_transform
 from face3d.metric.nonrigid import Anchors, register
 from face3d.metric.now import face_ball
 from face3d.metric.surface_distance import Surface
+from face3d.metric.visibility import seen_from_front
 
 REGIONS = ("nose", "mouth", "forehead", "cheek")
 LEAST_VERTICES = 12
@@ -70,15 +71,18 @@ def face_frame(landmarks: Float[np.ndarray, "7 3"]) -> FaceFrame:
     up = up / max(length, 1e-12)
     height = float((eyes - bottom) @ up)
     below = float((mouth - bottom) @ up)
-    if not (height > 0 > below and width > 0):
+    ahead = np.cross(across, up)
+    # With left and right exchanged, the nose would point into the head.
+    out = float((bottom - (eyes + mouth) / 2) @ ahead)
+    if not (height > 0 > below and width > 0 and out > 0):
         raise InputError(
-            "The landmarks do not lie as on a face (eyes above nose above mouth); "
-            "check their order."
+            "The landmarks do not lie as on a face (eyes above nose above mouth, left and right "
+            "the subject's); check their order."
         )
     centre, radius = face_ball(landmarks)
     return FaceFrame(
         origin=bottom,
-        axes=np.stack([across, up, np.cross(across, up)]),
+        axes=np.stack([across, up, ahead]),
         half_width=width / 2,
         height=height,
         mouth=below / height,
@@ -145,14 +149,20 @@ def region_errors(
     """
     start = align_landmarks(mesh_landmarks, scan_landmarks, scale=True)
     frame = face_frame(scan_landmarks)
-    ahead = scan.vertex_normals() @ frame.axes[2] > FACING
+    facing = _facing(scan, frame)
+    # Only skin is aligned and bent: eyeballs and teeth lie too close behind it.
+    near = Surface(apply_transform(start, mesh.vertices), mesh.faces)
+    seen = seen_from_front(near, frame.axes, frame.centre, frame.radius)[mesh.faces].any(1)
+    if not seen.any():
+        raise InputError("The prediction turns its inside out or its back; check the landmarks.")
+    skin = Surface(mesh.vertices, mesh.faces[seen])
     out: dict[str, RegionError] = {}
     for name in REGIONS:
-        points = scan.vertices[region_mask(name, frame, scan.vertices) & ahead]
+        points = scan.vertices[region_mask(name, frame, scan.vertices) & facing]
         if len(points) < LEAST_VERTICES:
             continue
-        placed = align_surface(points, mesh, start, scale=True).points_from_mesh
-        moved = Surface(apply_transform(placed, mesh.vertices), mesh.faces)
+        placed = align_surface(points, skin, start, scale=True).points_from_mesh
+        moved = Surface(apply_transform(placed, skin.vertices), skin.faces)
         pairs = (apply_transform(placed, mesh_landmarks), scan_landmarks)
         error = _region_error(name, frame, moved, scan, pairs)
         if error is not None:
@@ -172,12 +182,11 @@ def _region_error(
     landmarks: tuple[Float[np.ndarray, "7 3"], Float[np.ndarray, "7 3"]],
 ) -> RegionError | None:
     """The error of one region of a mesh in place; nothing if it has too few vertices there."""
-    vertices, normals = mesh.vertices, mesh.vertex_normals()
-    inside = region_mask(name, frame, vertices) & (normals @ frame.axes[2] > FACING)
-    inside &= scan.closest(vertices).distances < 2 * MARGIN_M
+    vertices = mesh.vertices
+    inside = region_mask(name, frame, vertices) & _facing(mesh, frame)
     if inside.sum() < LEAST_VERTICES:
         return None
-    used, faces = _patch(vertices, mesh.faces, inside, normals @ frame.axes[2] > 0)
+    used, faces = _patch(vertices, mesh.faces, inside)
     anchors = _anchors(vertices[used], *landmarks)
     found = register(vertices[used], faces, scan, anchors)
     counted = inside[used]
@@ -193,15 +202,20 @@ def _region_error(
     )
 
 
+def _facing(surface: Surface, frame: FaceFrame) -> Bool[np.ndarray, "vertex"]:
+    """What a camera in front sees and what is turned to it."""
+    seen = seen_from_front(surface, frame.axes, frame.centre, frame.radius)
+    return seen & (surface.vertex_normals() @ frame.axes[2] > FACING)
+
+
 def _patch(
     vertices: Float[np.ndarray, "vertex 3"],
     faces: Int[np.ndarray, "face 3"],
     inside: Bool[np.ndarray, "vertex"],
-    ahead: Bool[np.ndarray, "vertex"],
 ) -> tuple[Int[np.ndarray, "used"], Int[np.ndarray, "kept 3"]]:
     """A region with some skin around it: the vertices, and the faces in their numbers."""
-    around = cKDTree(vertices[inside]).query(vertices)[0] < MARGIN_M
-    kept = faces[(around & ahead)[faces].all(1)]
+    around = KDTree(vertices[inside]).query(vertices)[0] < MARGIN_M
+    kept = faces[around[faces].all(1)]
     used, own = np.unique(kept, return_inverse=True)
     return used, own.reshape(-1, 3)
 
@@ -212,7 +226,7 @@ def _anchors(
     there: Float[np.ndarray, "7 3"],
 ) -> Anchors | None:
     """The landmarks that lie on a patch."""
-    far, nearest = cKDTree(vertices).query(here)
+    far, nearest = KDTree(vertices).query(here)
     on = far < MARGIN_M / 2
     if not on.any():
         return None

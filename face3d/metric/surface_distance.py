@@ -64,6 +64,17 @@ class Surface:
             points=found, face_index=face, distances=np.linalg.norm(asked - found, axis=1)
         )
 
+    def normals_at(self, places: Closest) -> Float[np.ndarray, "point 3"]:
+        """Unit normals at places on the surface, smooth between the vertices."""
+        corners = self._corners[places.face_index]
+        away = corners - places.points[:, None]
+        # Each corner's share is the area of the triangle that the others make with the place.
+        shares = np.linalg.norm(
+            np.cross(np.roll(away, -1, axis=1), np.roll(away, -2, axis=1)), axis=-1
+        )
+        normals = self.vertex_normals()[self.faces[places.face_index]]
+        return _unit((shares[..., None] * normals).sum(1))
+
     def face_normals(self) -> Float[np.ndarray, "face 3"]:
         """Unit normals of the triangles; zero where there is no area."""
         a, b, c = self._corners.transpose(1, 0, 2)
