@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from face3d.core.checks import require_finite
 from face3d.core.errors import InputError
@@ -14,7 +14,7 @@ from face3d.metric.surface_distance import Surface
 
 MAX_STEPS = 60
 MAX_HALVINGS = 5
-SETTLED = 1e-7
+SETTLED = 1e-5
 """A step that moves no point by more than this share of their spread ends the search."""
 
 
@@ -120,6 +120,7 @@ class _Problem:
     def __init__(self, *, points: np.ndarray, surface: Surface, scale: bool) -> None:
         self._points, self._surface, self._scale = points, surface, scale
         self._normals = surface.face_normals()
+        self._last: Int[np.ndarray, point] | None = None
         self._middle = points.mean(0)
         self._spread = float(np.sqrt(((points - self._middle) ** 2).sum(1).mean()))
 
@@ -129,7 +130,8 @@ class _Problem:
         """Distances, and how much each motion lessens them."""
         # The tree stays where it is built: the points go to the mesh, the answers come back.
         there = apply_transform(np.linalg.inv(placed), self._points)
-        near = self._surface.closest(there)
+        near = self._surface.closest(there, guess=self._last)
+        self._last = near.face_index
         feet = apply_transform(placed, near.points)
         offset = self._points - feet
         distances = np.linalg.norm(offset, axis=1)

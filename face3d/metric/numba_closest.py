@@ -125,15 +125,20 @@ def _outside(p, low, high):
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def closest(points, corners, order, low, high, child, first, end, out, face):
-    """Fill ``out`` (n, 3) and ``face`` (n,) with the closest point and its triangle."""
+    """Fill ``out`` (n, 3) and ``face`` (n,) with the closest point and its triangle.
+
+    A triangle that ``face`` names beforehand is tried first; -1 is no such guess.
+    """
     stack = np.zeros(128, np.int64)
     bound = np.zeros(128)
     here, spare = np.zeros(3), np.zeros(3)
-    guess = -1
+    last = -1
     for i in range(len(points)):
         p = points[i]
         best = np.inf
-        if guess >= 0:  # the last point's triangle: neighbours in a file are often neighbours
+        # Without a guess the last point's triangle: neighbours in a file are often neighbours.
+        guess = face[i] if face[i] >= 0 else last
+        if guess >= 0:
             best = _triangle(p, corners[guess], here, spare)
             out[i], face[i] = here, guess
         stack[0], bound[0], depth = 0, _outside(p, low[0], high[0]), 1
@@ -157,4 +162,4 @@ def closest(points, corners, order, low, high, child, first, end, out, face):
             stack[depth], bound[depth] = far, far_off
             stack[depth + 1], bound[depth + 1] = near, near_off
             depth += 2
-        guess = face[i]
+        last = face[i]

@@ -43,8 +43,17 @@ class Surface:
         self._corners = self.vertices[self.faces]
         self._tree = build_boxes(self._corners)
 
-    def closest(self, points: Shaped[np.ndarray, "point 3"]) -> Closest:
+    def closest(
+        self,
+        points: Shaped[np.ndarray, "point 3"],
+        *,
+        guess: Int[np.ndarray, "point"] | None = None,
+    ) -> Closest:
         """The nearest place of the surface to each point, exact.
+
+        Args:
+            points: In the unit and frame of the vertices.
+            guess: Triangles that may be near, such as those of the last search; only for speed.
 
         Raises:
             InputError: A point is not finite.
@@ -58,7 +67,7 @@ class Surface:
         require_finite("The points", points)
         asked = np.ascontiguousarray(points, dtype=np.float64)
         found = np.zeros_like(asked)
-        face = np.zeros(len(asked), dtype=np.int64)
+        face = np.full(len(asked), -1) if guess is None else guess.astype(np.int64)
         closest(asked, self._corners, *self._tree, found, face)
         return Closest(
             points=found, face_index=face, distances=np.linalg.norm(asked - found, axis=1)

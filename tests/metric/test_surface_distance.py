@@ -39,6 +39,9 @@ def test_the_tree_is_exact(seed):
     points = np.concatenate([rng.normal(size=(300, 3)) * 8, vertices[:20]])
     found, plain = Surface(vertices, faces).closest(points), closest_plain(points, vertices, faces)
     np.testing.assert_allclose(found.distances, plain.distances, rtol=1e-12, atol=1e-9)
+    for guess in (found.face_index, rng.integers(-1, len(faces), len(points))):
+        again = Surface(vertices, faces).closest(points, guess=guess)
+        np.testing.assert_allclose(again.distances, plain.distances, rtol=1e-12, atol=1e-9)
     corners = vertices[faces[found.face_index]]
     for row in range(0, len(points), 40):
         own = closest_plain(found.points[row : row + 1], corners[row], ONE)
