@@ -92,6 +92,8 @@ def evaluate(
             continue
         _print_summaries(name, {"scan to mesh": one.scan_to_mesh})
         print(f"{'  landmarks':24s}{'':>10s}{one.landmarks_mm['mean']:10.2f}  mm")
+        if not one.converged:
+            print("  the alignment has not settled: check the landmarks")
         if one.normals_deg is not None:
             angles = one.normals_deg
             print(f"{'  normals':24s}{angles['median']:10.2f}{angles['mean']:10.2f}  degrees")

@@ -69,6 +69,7 @@ class Errors:
     scan_to_mesh: ErrorSummary
     landmarks_mm: Mapping[str, float]  # of the aligned prediction, by name
     normals_deg: Mapping[str, float] | None  # mean and median angle to the scan's normals
+    converged: bool  # whether the alignment settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +118,14 @@ def evaluate(
         regions: Also compare by region, with non-rigid correspondence.
         texture: Two pictures of one size, predicted and true, whose colours are compared too.
         unit: Of the scan; "auto" takes the one in which the eyes are as far apart as eyes are.
-        prediction_unit: Of the prediction.
+        prediction_unit: Of the prediction; unless ``metric``, any will do.
 
     Raises:
         InputError: A file is missing or damaged, or does not go with the others.
         AssetError: A head that the prediction was made with is not installed.
     """
     true = read_measured(scan, landmarks, unit=unit)
-    mine = read_prediction(prediction, prediction_landmarks, unit=prediction_unit)
+    mine = read_prediction(prediction, prediction_landmarks, unit=prediction_unit, sized=metric)
     by_region = None
     if regions:
         by_region = region_errors(
@@ -142,14 +143,34 @@ def evaluate(
     )
 
 
-def read_measured(path: Path, landmarks: Path, *, unit: Unit) -> Measured:
-    """A mesh and its landmarks from files."""
+def read_measured(
+    path: Path, landmarks: Path, *, unit: Unit = "auto", sized: bool = True
+) -> Measured:
+    """A mesh and its landmarks from files.
+
+    Args:
+        path: .obj, .ply or .stl.
+        landmarks: See face3d.metric.read_landmarks.
+        unit: Of both.
+        sized: Whether the size matters; if not, a unit that cannot be told is no error.
+
+    Raises:
+        InputError: A file cannot be used, or the unit cannot be told.
+    """
     vertices, faces = read_mesh(path)
-    return _in_metres(vertices, faces, read_landmarks(landmarks), unit)
+    return _in_metres(vertices, faces, read_landmarks(landmarks), unit, sized=sized)
 
 
-def read_prediction(path: Path, landmarks: Path | None, *, unit: Unit) -> Measured:
+def read_prediction(
+    path: Path, landmarks: Path | None, *, unit: Unit = "auto", sized: bool = True
+) -> Measured:
     """A predicted head at rest from any file that heads are kept in.
+
+    Args:
+        path: .npz, .glb, .obj, .ply or .stl.
+        landmarks: Where its landmarks are, if its mesh is not the open head's.
+        unit: Of both.
+        sized: As of read_measured.
 
     Raises:
         InputError: The file is of another kind, or its landmarks are not known.
@@ -174,7 +195,7 @@ def read_prediction(path: Path, landmarks: Path | None, *, unit: Unit) -> Measur
         points = read_landmarks(landmarks)
     else:
         points = _own_landmarks(data or _open_head(len(vertices)), vertices, path)
-    return _in_metres(vertices, faces, points, unit)
+    return _in_metres(vertices, faces, points, unit, sized=sized)
 
 
 @lru_cache(maxsize=1)
@@ -213,9 +234,18 @@ def _in_metres(
     faces: Int[np.ndarray, "face 3"],
     landmarks: Float[np.ndarray, "7 3"],
     unit: Unit,
+    *,
+    sized: bool,
 ) -> Measured:
-    name = unit_of(landmarks) if unit == "auto" else unit
-    metres = METRES[name]
+    name = str(unit)
+    if unit == "auto":
+        try:
+            name = unit_of(landmarks)
+        except InputError:
+            if sized:
+                raise
+            name = "unknown"
+    metres = METRES.get(name, 1.0)
     return Measured(
         vertices=vertices * metres, faces=faces, landmarks=landmarks * metres, unit=name
     )
@@ -229,6 +259,7 @@ def _errors(mine: Measured, true: Measured, *, metric: bool) -> Errors:
         scan_to_mesh=summary(result.distances_m),
         landmarks_mm={"mean": float(each.mean()), **dict(zip(LANDMARKS, each.tolist()))},
         normals_deg=_normal_errors(surface, true, result) if len(true.faces) else None,
+        converged=result.converged,
     )
 
 
@@ -317,20 +348,26 @@ def evaluate_now(
     medians: dict[str, float] = {}
     read_scan = lru_cache(maxsize=2)(read_measured)
     for number, case in enumerate(cases):
-        true = read_scan(case.scan, case.scan_landmarks, unit=unit)
-        mine = read_measured(case.prediction, case.prediction_landmarks, unit=prediction_unit)
-        surface = Surface(mine.vertices, mine.faces)
-        for way in ways:
-            found = now_distances(
-                surface, mine.landmarks, true.vertices, true.landmarks, metric=way
+        try:
+            true = read_scan(case.scan, case.scan_landmarks, unit=unit)
+            mine = read_measured(
+                case.prediction, case.prediction_landmarks, unit=prediction_unit, sized=metric
             )
-            distances[way][case.category].append(found.distances_m)
-            if not way:
-                medians[case.picture] = summary(found.distances_m).median_mm
-        if regions:
-            scan = Surface(true.vertices, true.faces)
-            for name, error in region_errors(surface, mine.landmarks, scan, true.landmarks).items():
-                by_region[name].append(error)
+            surface = Surface(mine.vertices, mine.faces)
+            for way in ways:
+                found = now_distances(
+                    surface, mine.landmarks, true.vertices, true.landmarks, metric=way
+                )
+                distances[way][case.category].append(found.distances_m)
+                if not way:
+                    medians[case.picture] = summary(found.distances_m).median_mm
+            if regions:
+                scan = Surface(true.vertices, true.faces)
+                errors = region_errors(surface, mine.landmarks, scan, true.landmarks)
+                for name, error in errors.items():
+                    by_region[name].append(error)
+        except InputError as error:
+            raise InputError(f"{case.picture}: {error}") from error
         if progress is not None:
             progress(number + 1, len(cases))
     every = np.concatenate([d for parts in distances[False].values() for d in parts])

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ from face3d.metric.alignment import scale_of
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.8, 1000.0])
-def test_landmarks_give_the_similarity_back(moved_by, scale):
+def test_landmarks_give_the_similarity_back(moved_by: Callable[..., np.ndarray], scale: float):
     points = np.random.default_rng(0).normal(size=(7, 3))
     true = moved_by(scale)
     found = align_landmarks(points, apply_transform(true, points), scale=True)
@@ -15,7 +18,7 @@ def test_landmarks_give_the_similarity_back(moved_by, scale):
     assert scale_of(found) == pytest.approx(scale)
 
 
-def test_without_scale_the_size_stays(moved_by):
+def test_without_scale_the_size_stays(moved_by: Callable[..., np.ndarray]):
     points = np.random.default_rng(0).normal(size=(7, 3))
     found = align_landmarks(points, 1.3 * points, scale=False)
     assert scale_of(found) == pytest.approx(1)
@@ -23,7 +26,9 @@ def test_without_scale_the_size_stays(moved_by):
 
 
 @pytest.mark.parametrize("scale", [False, True])
-def test_a_surface_is_brought_to_its_points(face, moved_by, scale):
+def test_a_surface_is_brought_to_its_points(
+    face: Any, moved_by: Callable[..., np.ndarray], scale: float
+):
     """Points between the vertices; the start is a landmark alignment with rough landmarks."""
     true = moved_by(1.07 if scale else 1.0)
     at = face.vertices[face.faces[::7]]
@@ -39,7 +44,7 @@ def test_a_surface_is_brought_to_its_points(face, moved_by, scale):
     assert scale_of(found.points_from_mesh) == pytest.approx(1.07 if scale else 1, abs=1e-6)
 
 
-def test_the_result_is_a_minimum(face):
+def test_the_result_is_a_minimum(face: Any):
     """On noisy points no small motion makes the squares less."""
     rng = np.random.default_rng(0)
     front = face.vertices[face.vertices[:, 2] > 0.05]
@@ -57,7 +62,7 @@ def test_the_result_is_a_minimum(face):
             assert ((surface.closest(there).distances * scale) ** 2).sum() > least
 
 
-def test_distances_are_in_the_points_unit(face, moved_by):
+def test_distances_are_in_the_points_unit(face: Any, moved_by: Callable[..., np.ndarray]):
     """A prediction a thousand times smaller changes nothing."""
     front = face.vertices[face.vertices[:, 2] > 0.05] + [0, 0, 0.001]
     results = []
@@ -82,6 +87,6 @@ def test_bad_landmarks():
         align_landmarks(good * np.nan, good, scale=True)
 
 
-def test_too_few_points(face):
+def test_too_few_points(face: Any):
     with pytest.raises(InputError, match="Only 3 points"):
         align_surface(np.eye(3), Surface(face.vertices, face.faces), np.eye(4), scale=False)

@@ -6,7 +6,7 @@ from face3d.metric import box_size, landmark_nme, normal_angles, outer_eye_dista
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (2, 3)])
-def test_landmark_errors_relate_to_the_face(lead):
+def test_landmark_errors_relate_to_the_face(lead: tuple[int, ...]):
     true = np.broadcast_to(np.array([[0.0, 0], [40, 0], [20, 90]]), (*lead, 3, 2))
     predicted = true + np.array([3.0, 4.0])
     eyes = outer_eye_distance(true, right=0, left=1)

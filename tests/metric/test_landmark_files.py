@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ def picked(points: np.ndarray) -> str:
     return f"<!DOCTYPE PickedPoints>\n<PickedPoints>\n{rows}</PickedPoints>\n"
 
 
-def test_every_format_gives_the_same_points(tmp_path):
+def test_every_format_gives_the_same_points(tmp_path: Path):
     lines = [" ".join(map(str, row)) for row in SEVEN.tolist()]
     contents = {
         "a.pp": picked(SEVEN),
@@ -41,7 +43,7 @@ def test_every_format_gives_the_same_points(tmp_path):
     ("count", "which"),
     [(68, FROM_IBUG68), (51, [i - 17 for i in FROM_IBUG68]), (478, FROM_MEDIAPIPE478)],
 )
-def test_the_seven_are_picked_from_larger_layouts(tmp_path, count, which):
+def test_the_seven_are_picked_from_larger_layouts(tmp_path: Path, count: int, which: Any):
     points = np.arange(count * 3.0).reshape(count, 3)
     np.save(tmp_path / "all.npy", points)
     np.testing.assert_array_equal(read_landmarks(tmp_path / "all.npy"), points[list(which)])
@@ -67,13 +69,13 @@ def test_the_seven_are_picked_from_larger_layouts(tmp_path, count, which):
         ("a.json", b"3", "7 points"),
     ],
 )
-def test_bad_files_are_said(tmp_path, name, content, says):
+def test_bad_files_are_said(tmp_path: Path, name: str, content: bytes, says: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_landmarks(tmp_path / name)
 
 
-def test_objects_and_missing_files_are_refused(tmp_path):
+def test_objects_and_missing_files_are_refused(tmp_path: Path):
     np.save(tmp_path / "o.npy", np.array([{}] * 7), allow_pickle=True)
     np.save(tmp_path / "s.npy", np.array([["1", "2", "3"]] * 7))
     for name in ("o.npy", "s.npy"):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import trimesh
@@ -8,7 +10,7 @@ from face3d.metric import read_mesh
 SQUARE = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
 
 
-def test_obj_vertices_are_not_split_by_seams_or_spoilt_by_colours(tmp_path):
+def test_obj_vertices_are_not_split_by_seams_or_spoilt_by_colours(tmp_path: Path):
     path = tmp_path / "a.obj"
     path.write_text(
         "# a scan\nmtllib a.mtl\nv 0 0 0 0.5 0.5 0.5\nv 1 0 0 1 1 1\nv 1 1 0 0 0 0\n"
@@ -23,7 +25,7 @@ def test_obj_vertices_are_not_split_by_seams_or_spoilt_by_colours(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["ply", "stl"])
-def test_other_formats(tmp_path, suffix):
+def test_other_formats(tmp_path: Path, suffix: str):
     faces = np.array([[0, 1, 2], [0, 2, 3]])
     trimesh.Trimesh(SQUARE, faces, process=False).export(tmp_path / f"a.{suffix}")
     vertices, found = read_mesh(tmp_path / f"a.{suffix}")
@@ -31,7 +33,7 @@ def test_other_formats(tmp_path, suffix):
     np.testing.assert_array_equal(vertices[found], SQUARE[faces])
 
 
-def test_a_scan_may_be_points_only(tmp_path):
+def test_a_scan_may_be_points_only(tmp_path: Path):
     trimesh.PointCloud(SQUARE).export(tmp_path / "a.ply")
     vertices, faces = read_mesh(tmp_path / "a.ply")
     np.testing.assert_array_equal(vertices, SQUARE)
@@ -52,12 +54,12 @@ def test_a_scan_may_be_points_only(tmp_path):
         ("a.stl", b"solid", "damaged|no vertices"),
     ],
 )
-def test_bad_files_are_said(tmp_path, name, content, says):
+def test_bad_files_are_said(tmp_path: Path, name: str, content: bytes, says: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_mesh(tmp_path / name)
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_said(tmp_path: Path):
     with pytest.raises(InputError, match="no file"):
         read_mesh(tmp_path / "none.obj")

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,19 +31,21 @@ def test_the_ball_is_the_protocols():
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1.0, "mm"), (0.1, "cm"), (0.001, "m")])
-def test_the_unit_follows_from_the_eyes(factor, unit):
+def test_the_unit_follows_from_the_eyes(factor: float, unit: Any):
     for size in (0.5, 1.0, 3.0):
         assert unit_of(SEVEN * factor * size) == unit
 
 
 @pytest.mark.parametrize("factor", [0.0, 100.0, 1e-6])
-def test_what_is_no_face_has_no_unit(factor):
+def test_what_is_no_face_has_no_unit(factor: float):
     with pytest.raises(InputError, match="--unit"):
         unit_of(SEVEN * factor)
 
 
 @pytest.mark.parametrize("metric", [False, True])
-def test_the_same_head_elsewhere_has_no_error(face, moved_by, metric):
+def test_the_same_head_elsewhere_has_no_error(
+    face: Any, moved_by: Callable[..., np.ndarray], metric: bool
+):
     mesh = apply_transform(moved_by(1.0 if metric else 1.4), face.vertices)
     marks = face.landmarks(face.vertices)
     found = now_distances(
@@ -55,7 +60,7 @@ def test_the_same_head_elsewhere_has_no_error(face, moved_by, metric):
     assert len(found.distances_m) == inside.sum()
 
 
-def test_only_the_metric_protocol_sees_size(face):
+def test_only_the_metric_protocol_sees_size(face: Any):
     mesh, marks = 1.05 * face.vertices, face.landmarks(face.vertices)
     errors = [
         now_distances(
@@ -67,7 +72,7 @@ def test_only_the_metric_protocol_sees_size(face):
     assert np.median(errors[1]) > 5e-4
 
 
-def test_every_vertex_of_the_scan_counts(face):
+def test_every_vertex_of_the_scan_counts(face: Any):
     """A bump that the prediction does not have is an error where it is."""
     scan = face.vertices.copy()
     tip = scan[scan[:, 2].argmax()].copy()
@@ -81,7 +86,7 @@ def test_every_vertex_of_the_scan_counts(face):
     assert np.median(found) < 5e-4
 
 
-def test_a_scan_elsewhere_is_refused(face):
+def test_a_scan_elsewhere_is_refused(face: Any):
     marks = face.landmarks(face.vertices)
     with pytest.raises(InputError, match="one unit and frame"):
         now_distances(

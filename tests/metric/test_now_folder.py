@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ PICTURES = ["A_1/multiview_neutral/IMG_1.jpg", "A_1/selfie/IMG_2.jpg", "B_2/self
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path):
     now, mine = tmp_path / "now", tmp_path / "mine"
     for subject in ("A_1", "B_2"):
         for name, file in (("scans", "x.obj"), ("scans_lmks_onlypp", "x.pp")):
@@ -24,7 +25,7 @@ def folder(tmp_path):
     return now, mine
 
 
-def test_cases(folder):
+def test_cases(folder: tuple[Path, Path]):
     now, mine = folder
     cases = read_now_folder(now, mine, part="validation")
     assert [c.picture for c in cases] == PICTURES
@@ -36,7 +37,7 @@ def test_cases(folder):
     assert cases[1].prediction_landmarks == mine / "A_1/selfie/IMG_2.npy"
 
 
-def test_what_is_missing_is_said(folder):
+def test_what_is_missing_is_said(folder: tuple[Path, Path]):
     now, mine = folder
     with pytest.raises(InputError, match="imagepathstest"):
         read_now_folder(now, mine, part="test")
@@ -57,7 +58,7 @@ def test_what_is_missing_is_said(folder):
 
 
 @pytest.mark.parametrize("line", ["picture.jpg", "../../x/y.jpg", "/a/b/c", ""])
-def test_a_strange_list_is_refused(folder, line):
+def test_a_strange_list_is_refused(folder: tuple[Path, Path], line: str):
     now, mine = folder
     (now / "imagepathsvalidation.txt").write_text(line)
     with pytest.raises(InputError, match="download it again"):

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,18 +18,18 @@ from face3d.metric import (
 
 
 @pytest.fixture(scope="module")
-def scan(face):
+def scan(face: Any):
     return Surface(face.vertices, face.faces)
 
 
-def slid(face, metres: float) -> np.ndarray:
+def slid(face: Any, metres: float) -> np.ndarray:
     """The head with its nose higher up, sliding over the face."""
     tip = face.vertices[face.vertices[:, 2].argmax()]
     share = np.exp(-((face.vertices - tip) ** 2).sum(1) / (2 * 0.012**2))
     return face.vertices + metres * share[:, None] * [0.0, 1.0, 0.0]
 
 
-def test_a_face_against_itself(face, scan, moved_by):
+def test_a_face_against_itself(face: Any, scan: Surface, moved_by: Callable[..., np.ndarray]):
     """Whatever its unit and place, all regions are there and have no error."""
     mesh = apply_transform(moved_by(1000.0), face.vertices)
     marks = face.landmarks(face.vertices)
@@ -37,7 +40,7 @@ def test_a_face_against_itself(face, scan, moved_by):
         assert error.count >= 50
 
 
-def test_a_nose_that_slid_up_is_seen_where_icp_hides_it(face, scan):
+def test_a_nose_that_slid_up_is_seen_where_icp_hides_it(face: Any, scan: Surface):
     mesh, marks = slid(face, 0.006), face.landmarks(face.vertices)
     surface = Surface(mesh, face.faces)
     found = region_errors(surface, face.landmarks(mesh), scan, marks)["nose"]
@@ -57,7 +60,7 @@ def test_a_nose_that_slid_up_is_seen_where_icp_hides_it(face, scan):
     assert found.rms_mm >= found.mean_mm
 
 
-def test_errors_stay_in_their_region(face, scan):
+def test_errors_stay_in_their_region(face: Any, scan: Surface):
     """Each region is aligned for itself: a wrong forehead says nothing of mouth and nose."""
     frame = face_frame(face.landmarks(face.vertices))
     up = frame.coordinates(face.vertices)[:, 1]
@@ -71,7 +74,7 @@ def test_errors_stay_in_their_region(face, scan):
         assert found[name].mean_mm < 0.02
 
 
-def test_regions_are_disjoint_and_on_the_face(face):
+def test_regions_are_disjoint_and_on_the_face(face: Any):
     frame = face_frame(face.landmarks(face.vertices))
     front = face.vertices[face.vertices[:, 2] > 0.03]
     masks = np.stack([region_mask(name, frame, front) for name in REGIONS])
@@ -83,7 +86,7 @@ def test_regions_are_disjoint_and_on_the_face(face):
     assert region_mask("nose", frame, tip[None])[0]
 
 
-def test_a_missing_part_of_the_scan_is_left_out(face):
+def test_a_missing_part_of_the_scan_is_left_out(face: Any):
     """A scan that ends below the brows has no forehead to compare."""
     marks = face.landmarks(face.vertices)
     low = face.vertices[:, 1] < marks[0, 1] + 0.01
@@ -98,7 +101,7 @@ def test_a_missing_part_of_the_scan_is_left_out(face):
     assert {"nose", "mouth"} <= set(found)
 
 
-def test_bad_landmarks(face, scan):
+def test_bad_landmarks(face: Any, scan: Surface):
     marks = face.landmarks(face.vertices)
     with pytest.raises(InputError, match="order"):
         face_frame(marks[[0, 1, 4, 3, 2, 5, 6]] + [[0.0], [0], [0], [0], [0.2], [0], [0]])

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ ONE = np.array([[0, 1, 2]])
         ((0.2, 0.3, 0.0), (0.2, 0.3, 0.0)),  # on it
     ],
 )
-def test_the_nearest_place_of_a_triangle(point, nearest):
+def test_the_nearest_place_of_a_triangle(point: Any, nearest: Any):
     for found in (
         Surface(TRIANGLE, ONE).closest(np.array([point])),
         closest_plain(np.array([point]), TRIANGLE, ONE),
@@ -31,7 +33,7 @@ def test_the_nearest_place_of_a_triangle(point, nearest):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_tree_is_exact(seed):
+def test_the_tree_is_exact(seed: int):
     """Against every triangle: long, crossing, doubled and empty ones, points near and far."""
     rng = np.random.default_rng(seed)
     vertices = rng.normal(size=(80, 3)) * [10, 1, 0.1 if seed % 2 else 1]
@@ -48,7 +50,7 @@ def test_the_tree_is_exact(seed):
         assert own.distances[0] < 1e-9, "the place lies on the triangle that is named"
 
 
-def test_the_tree_is_exact_on_a_head(face):
+def test_the_tree_is_exact_on_a_head(face: Any):
     rng = np.random.default_rng(0)
     points = face.vertices[::400] + rng.normal(0, 0.01, face.vertices[::400].shape)
     found = Surface(face.vertices, face.faces).closest(points)
@@ -69,7 +71,7 @@ def test_normals():
     np.testing.assert_array_equal(surface.vertex_normals(), np.tile([0.0, 0, 1], (3, 1)))
 
 
-def test_normals_between_vertices(face):
+def test_normals_between_vertices(face: Any):
     surface = Surface(face.vertices, face.faces)
     at_vertices = surface.normals_at(surface.closest(face.vertices))
     np.testing.assert_allclose(at_vertices, surface.vertex_normals(), atol=1e-6)

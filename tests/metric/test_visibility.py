@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def square(z: float, half: float, steps: int = 9) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize("unit", [1.0, 1000.0])
-def test_what_lies_behind_is_not_seen(unit):
+def test_what_lies_behind_is_not_seen(unit: Any):
     (front, faces), (back, more) = square(0.01, 0.0451), square(0.0, 0.08)
     vertices = np.concatenate([front, back])
     surface = Surface(vertices * unit, np.concatenate([faces, more + len(front)]))

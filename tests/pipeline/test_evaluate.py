@@ -102,6 +102,17 @@ def test_size_is_an_error_only_when_asked(model, person, files):
     assert found.metric.scan_to_mesh.mean_mm > 0.5
 
 
+def test_without_size_any_unit_will_do(model, person, files):
+    trimesh.Trimesh(7 * person, model.data.faces, process=False).export(files / "odd.ply")
+    common = {"landmarks": files / "scan.txt"}
+    found = evaluate(files / "odd.ply", files / "scan.ply", **common)
+    assert found.units["prediction"] == "unknown"
+    assert found.non_metric.scan_to_mesh.mean_mm < 1e-3
+    assert found.non_metric.converged
+    with pytest.raises(InputError, match="--unit"):
+        evaluate(files / "odd.ply", files / "scan.ply", **common, metric=True)
+
+
 def test_a_unit_that_is_told_is_believed(files):
     found = evaluate(
         files / "mine.ply", files / "scan.ply", landmarks=files / "scan.txt", unit="mm",
@@ -189,3 +200,6 @@ def test_the_now_folder(model, person, tmp_path):
     assert 0.6 < shares[0.1] < 1
     assert shares[7.0] > 0.99
     json.dumps(table.as_json())
+    np.savetxt(mine / "A/selfie/2.txt", np.zeros((7, 3)))
+    with pytest.raises(InputError, match=r"A/selfie/2\.jpg: .*one point"):
+        evaluate_now(now, mine)
