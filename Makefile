@@ -39,6 +39,7 @@ bench: install
 	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/reconstruct.py
 	$(BIN)/python benchmarks/surface.py
+	$(BIN)/python benchmarks/likeness.py
 	$(BIN)/python benchmarks/render.py
 
 clean:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from face3d.core.checks import require_finite
 from face3d.core.errors import InputError
@@ -14,6 +14,9 @@ from face3d.metric.surface_distance import Surface
 
 MAX_STEPS = 60
 MAX_HALVINGS = 5
+LONGEST = 0.5
+"""Bound of one step, in radians, spreads or logarithms of the size: far off, the linear form of the
+problem says nothing, and could even take the size to zero."""
 SETTLED = 1e-5
 """A step that moves no point by more than this share of their spread ends the search."""
 
@@ -100,6 +103,7 @@ def align_surface(
     distances, rows = problem.linearized(placed)
     for _ in range(MAX_STEPS):
         step = np.linalg.lstsq(rows, distances, rcond=None)[0]
+        step = step * min(1.0, LONGEST / max(float(np.abs(step).max()), 1e-300))
         for _ in range(MAX_HALVINGS):
             trial = problem.moved(placed, step)
             new, new_rows = problem.linearized(trial)
@@ -120,7 +124,7 @@ class _Problem:
     def __init__(self, *, points: np.ndarray, surface: Surface, scale: bool) -> None:
         self._points, self._surface, self._scale = points, surface, scale
         self._normals = surface.face_normals()
-        self._last: Int[np.ndarray, point] | None = None
+        self._last: np.ndarray | None = None
         self._middle = points.mean(0)
         self._spread = float(np.sqrt(((points - self._middle) ** 2).sum(1).mean()))
 

@@ -226,7 +226,7 @@ def _anchors(
     there: Float[np.ndarray, "7 3"],
 ) -> Anchors | None:
     """The landmarks that lie on a patch."""
-    far, nearest = KDTree(vertices).query(here)
+    far, nearest = (np.asarray(found) for found in KDTree(vertices).query(here))
     on = far < MARGIN_M / 2
     if not on.any():
         return None

@@ -57,7 +57,7 @@ def test_what_is_missing_is_said(folder: tuple[Path, Path]):
         read_now_folder(now, mine, part="validation")
 
 
-@pytest.mark.parametrize("line", ["picture.jpg", "../../x/y.jpg", "/a/b/c", ""])
+@pytest.mark.parametrize("line", ["picture.jpg", "../../x/y.jpg", "../x/y.jpg", "/a/b/c", ""])
 def test_a_strange_list_is_refused(folder: tuple[Path, Path], line: str):
     now, mine = folder
     (now / "imagepathsvalidation.txt").write_text(line)
