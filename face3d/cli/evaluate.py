@@ -39,7 +39,7 @@ def evaluate(
         now: The official NoW folder, instead of one prediction and one scan.
         predictions: The folder of a method's meshes for --now.
         part: Which list of NoW's pictures.
-        metric: Also compare at the predicted size; otherwise the size is fitted only.
+        metric: Also compare at the predicted size; otherwise its size is left out.
         regions: Also compare nose, mouth, forehead and cheek by non-rigid correspondence.
         texture: Predicted and true texture, two pictures of one size, whose PSNR is printed too.
         unit: Unit of the scans; auto tells it from the distance between the eyes.

@@ -26,7 +26,7 @@ from face3d.metric.now import pooled as pooled
 from face3d.metric.now import summary as summary
 from face3d.metric.now import unit_of as unit_of
 from face3d.metric.regions import REGIONS as REGIONS
-from face3d.metric.regions import RegionError as RegionError
+from face3d.metric.regions import RegionErrors as RegionErrors
 from face3d.metric.regions import face_frame as face_frame
 from face3d.metric.regions import region_errors as region_errors
 from face3d.metric.regions import region_mask as region_mask

@@ -29,7 +29,7 @@ FACING = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionError:
+class RegionErrors:
     """Errors of one region in millimetres."""
 
     rms_mm: float  # between points that belong together
@@ -132,7 +132,7 @@ def region_errors(
     mesh_landmarks: Float[np.ndarray, "7 3"],
     scan: Surface,
     scan_landmarks: Float[np.ndarray, "7 3"],
-) -> dict[str, RegionError]:
+) -> dict[str, RegionErrors]:
     """Errors of a prediction in each region of the face that both surfaces have.
 
     Each region is aligned rigidly and in scale from the landmarks on, then bent onto the scan;
@@ -156,7 +156,7 @@ def region_errors(
     if not seen.any():
         raise InputError("The prediction turns its inside out or its back; check the landmarks.")
     skin = Surface(mesh.vertices, mesh.faces[seen])
-    out: dict[str, RegionError] = {}
+    out: dict[str, RegionErrors] = {}
     for name in REGIONS:
         points = scan.vertices[region_mask(name, frame, scan.vertices) & facing]
         if len(points) < LEAST_VERTICES:
@@ -180,7 +180,7 @@ def _region_error(
     mesh: Surface,
     scan: Surface,
     landmarks: tuple[Float[np.ndarray, "7 3"], Float[np.ndarray, "7 3"]],
-) -> RegionError | None:
+) -> RegionErrors | None:
     """The error of one region of a mesh in place; nothing if it has too few vertices there."""
     vertices = mesh.vertices
     inside = region_mask(name, frame, vertices) & _facing(mesh, frame)
@@ -194,7 +194,7 @@ def _region_error(
     if len(mm) < LEAST_VERTICES:
         return None
     nearest = scan.closest(vertices[used][counted]).distances * 1e3
-    return RegionError(
+    return RegionErrors(
         rms_mm=float(np.sqrt((mm**2).mean())),
         mean_mm=float(mm.mean()),
         nearest_mean_mm=float(nearest.mean()),

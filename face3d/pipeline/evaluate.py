@@ -22,7 +22,7 @@ from face3d.metric import (
     METRES,
     ErrorSummary,
     NowResult,
-    RegionError,
+    RegionErrors,
     Surface,
     apply_transform,
     cumulative,
@@ -86,7 +86,7 @@ class Evaluation:
 
     non_metric: Errors
     metric: Errors | None
-    regions: Mapping[str, RegionError] | None
+    regions: Mapping[str, RegionErrors] | None
     texture_psnr_db: float | None
     units: Mapping[str, str]
 
@@ -344,7 +344,7 @@ def evaluate_now(
     cases = read_now_folder(folder, predictions, part=part)
     ways = (False, True) if metric else (False,)
     distances: dict[bool, dict[str, list[np.ndarray]]] = {w: defaultdict(list) for w in ways}
-    by_region: dict[str, list[RegionError]] = defaultdict(list)
+    by_region: dict[str, list[RegionErrors]] = defaultdict(list)
     medians: dict[str, float] = {}
     read_scan = lru_cache(maxsize=2)(read_measured)
     for number, case in enumerate(cases):
@@ -380,7 +380,7 @@ def evaluate_now(
     )
 
 
-def _mean_of(errors: list[RegionError]) -> dict[str, float]:
+def _mean_of(errors: list[RegionErrors]) -> dict[str, float]:
     names = ("rms_mm", "mean_mm", "nearest_mean_mm")
     means = {name: float(np.mean([getattr(e, name) for e in errors])) for name in names}
     return {**means, "pictures": float(len(errors))}
