@@ -412,11 +412,11 @@ def main() -> None:
         if not rows:
             continue
         results[name] = table(rows)
-        print(f"{name:32s}{'median':>8s}{'mean':>8s}{'sd':>8s} mm{'PD off':>10s}")
+        print(f"{name:38s}{'median':>8s}{'mean':>8s}{'sd':>8s} mm{'PD off':>10s}")
         for label, entry in table(rows).items():
             figures = "".join(f"{entry[k]:8.2f}" for k in ("median_mm", "mean_mm", "sd_mm"))
             pd = entry.get("pd_error_percent")
-            print(f"  {label:30s}{figures}" + ("" if pd is None else f"{pd:12.1f}%"))
+            print(f"  {label:36s}{figures}" + ("" if pd is None else f"{pd:12.1f}%"))
     results["rows"] = [brief(row) for rows in groups.values() for row in rows]
     whole = options.heads == len(SEEDS) and not options.quick and len(options.methods) == 3
     write("likeness" if whole else "likeness_part", results)
