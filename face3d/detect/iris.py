@@ -107,7 +107,7 @@ def measure_iris(
         return refuse(f"the iris is {2 * px_of_radius:.0f} px wide, too few to be measured")
     eye = _Eye(rgb, centre_px, px_from_plane * radius, opening_px)
     circle = np.array([0.0, 0.0, 1.0])
-    rim = None
+    rim, deviation = None, 0.0
     for window, outlier in _ROUNDS:
         rim = eye.rim(circle, window)
         sides = np.sign(rim.points[:, 0] - circle[0])

@@ -84,11 +84,6 @@ class Scale:
         part = sorted((s for s in self.sources if s.used), key=lambda s: s.log_sd)
         return tuple(s.name for s in part)
 
-    @property
-    def seen(self) -> bool:
-        """Whether anything beyond the population says how large this head is."""
-        return any(s.used and s.name != POPULATION for s in self.sources)
-
 
 POPULATION = "population"
 

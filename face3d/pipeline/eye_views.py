@@ -21,8 +21,8 @@ IRIS_RADIUS_M = 0.00585
 IRIS_AHEAD_M = 0.0138
 """From the centre of the open head's eyeball to the plane of the iris's rim."""
 
-GAZE_SD_RAD = 0.055
-"""Error of the fitted gaze; on renders it widens the iris of eyes seen from the side by so much."""
+GAZE_SD_RAD = 0.10
+"""Error of the fitted gaze. By renders 0.055; people who look into the camera get 0.05 to 0.2."""
 
 VIEW_LOG_SD = 0.01
 """Of the fit's scale at the eyes against that of the face, measured on renders."""
@@ -141,7 +141,8 @@ def measured_iris(photo: SizedPhoto, view: EyeView) -> IrisWidth:
 def iris_estimate(model: HeadModel, photos: Sequence[SizedPhoto]) -> IrisEstimate:
     """Measure every iris of every photo and weigh them by their precision."""
     logs: list[float] = []
-    deviations: list[float] = []
+    own: list[float] = []  # of one eye's measuring
+    shared: list[float] = []  # of gaze and fit, which the eyes of a photo have in common
     reasons: list[str] = []
     for photo in photos:
         for view in eye_views(model, photo):
@@ -153,16 +154,17 @@ def iris_estimate(model: HeadModel, photos: Sequence[SizedPhoto]) -> IrisEstimat
                 reasons.append(iris.refused)
                 continue
             logs.append(math.log(IRIS_RADIUS_M / iris.radius))
-            aside = GAZE_SD_RAD * math.tan(view.tilt_rad)
-            deviations.append(math.sqrt(iris.log_sd**2 + aside**2 + VIEW_LOG_SD**2))
+            own.append(iris.log_sd)
+            shared.append(math.hypot(GAZE_SD_RAD * math.tan(view.tilt_rad), VIEW_LOG_SD))
     if not logs:
         why = reasons[0] if reasons else "the head has no eye joints"
         nan = float("nan")
         return IrisEstimate(log_factor=nan, log_sd=nan, refused=why)
-    weight = np.array(deviations) ** -2
-    mean = float(weight @ logs / weight.sum())
-    # The eyes of a photo share the fit's scale, so they do not average out below VIEW_LOG_SD.
-    deviation = math.hypot(float(weight.sum() ** -0.5), VIEW_LOG_SD)
+    weight = 1 / (np.array(own) ** 2 + np.array(shared) ** 2)
+    share = weight / weight.sum()
+    mean = float(share @ logs)
+    common = float(share @ shared) / math.sqrt(len(photos))
+    deviation = math.hypot(float(np.linalg.norm(share * own)), common)
     spread = float(weight @ (np.array(logs) - mean) ** 2)
     note = ""
     if len(logs) > 1 and spread > 4.0 * (len(logs) - 1):
@@ -182,7 +184,10 @@ def pupils_apart(model: HeadModel, photos: Sequence[SizedPhoto]) -> float:
             continue
         left, right = (view.centre[:2] / view.centre[2] for view in views)
         fitted = float(photo.fit.camera.fx) * float(np.linalg.norm(left - right))
-        seen = photo.detection.landmarks[middles, :2]
+        seen = photo.detection.landmarks[middles, :2].astype(np.float64)
+        irises = [measured_iris(photo, view) for view in views]
+        if not any(iris.refused for iris in irises):
+            seen = np.array([iris.centre_px for iris in irises])
         logs.append(math.log(float(np.linalg.norm(seen[0] - seen[1])) / fitted))
         # A face turned aside says little of the distance across it.
         weights.append(float(photo.fit.params.world_from_head[2, 2]) ** 2)

@@ -148,14 +148,6 @@ class Head(Meshes):
         """Sizes for glasses and masks, in mm of true size."""
         return true_measurements(self.model, (self, *self.others), self.known, self.scale)
 
-    @property
-    def saved_scale(self) -> float:
-        """By which factor surfaces are written larger than they were fitted.
-
-        That of ``scale`` if anything beyond the population says how large the head is, else one.
-        """
-        return self.scale.metres_per_unit if self.scale.seen else 1.0
-
     @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
         """Base colour, sRGB in [0, 1]: from the photos where they show the head."""
@@ -260,7 +252,7 @@ class Head(Meshes):
 
     def _sized(self, mesh: HeadMesh) -> Float[np.ndarray, "vertex 3"]:
         """Vertices as they are written."""
-        return mesh.vertices.numpy().astype(np.float64) * self.saved_scale
+        return mesh.vertices.numpy().astype(np.float64) * self.scale.metres_per_unit
 
     def _texture_file(self, kind: Literal["PNG", "JPEG"]) -> bytes:
         stream = io.BytesIO()
@@ -280,7 +272,7 @@ class Head(Meshes):
         return (skin, Material(name="eyes", faces=wet, texture=texture, roughness=0.15))
 
     def _save_glb(self, path: Path, pose: Pose) -> None:
-        data, p = self.model.data, self.params
+        data, p, factor = self.model.data, self.params, self.scale.metres_per_unit
         rotations = self.model.pose_axis_angles(p.neck, p.jaw, p.eyes)
         with torch.no_grad():
             places = self.model.joints(p.shape).numpy()
@@ -292,11 +284,11 @@ class Head(Meshes):
             materials=self._materials("JPEG"),
             joint_names=data.joint_names,
             joint_parents=data.parents,
-            joint_places=places.astype(np.float64) * self.saved_scale,
+            joint_places=places.astype(np.float64) * factor,
             skinning_weights=data.skinning_weights,
             joint_rotations=rotations.numpy().astype(np.float64) if opened else None,
             morph_names=data.expression_names,
-            morph_deltas=np.moveaxis(data.expression_basis, -1, 0) * self.saved_scale,
+            morph_deltas=np.moveaxis(data.expression_basis, -1, 0) * factor,
             morph_weights=p.expression.numpy().astype(np.float64) if opened else None,
             licence=data.licence,
         )

@@ -36,11 +36,17 @@ from face3d.model import HeadModel
 from face3d.pipeline.eye_views import SizedPhoto, eye_views, iris_estimate, pupils_apart
 from face3d.render import rasterize
 
-POPULATION_LOG_SD = 0.065
-"""Of a head's size, given the form that one photo's landmarks tell (docs/design/scale.md)."""
+OPEN_HEAD_NAME = "open head"
+
+POPULATION_FACTOR, POPULATION_LOG_SD = 1.06, 0.065
+"""Of the open head's size, given the form that one photo's landmarks tell: on photos the fitted
+eyes are too close together for adults. Other heads are taken as they are (docs/design/scale.md)."""
 
 IRIS_PEOPLE_LOG_SD = 0.5 / 11.7
 """The visible iris across people: 11.7 mm, standard deviation 0.5 mm."""
+
+IRIS_RIM_LOG_SD = 0.02
+"""Where the rim of a soft-edged iris lies: what light, lens and definition make of it. Believed."""
 
 FORM_LOG_SD: dict[str, float] = {
     "pupillary_distance": 0.022, "face_width": 0.026, "face_height": 0.066, "nose_width": 0.10,
@@ -156,7 +162,8 @@ def true_scale(model: HeadModel, photos: Sequence[SizedPhoto], known: KnownSizes
     Raises:
         InputError: The depth map is not of the photo's size, or shows no face.
     """
-    sources = [scale_source(POPULATION, 1.0, POPULATION_LOG_SD), _iris(model, photos)]
+    usual = POPULATION_FACTOR if model.data.name == OPEN_HEAD_NAME else 1.0
+    sources = [scale_source(POPULATION, usual, POPULATION_LOG_SD), _iris(model, photos)]
     notes = [note for photo in photos if (note := _focal_note(photo))]
     sources += _exif(model, photos)
     sources += [_known_length(model, photos, name, mm) for name, mm in known.mm.items()]
@@ -213,7 +220,7 @@ def _iris(model: HeadModel, photos: Sequence[SizedPhoto]) -> ScaleSource:
     found = iris_estimate(model, photos)
     if found.refused:
         return silent_source("iris", found.refused)
-    deviation = math.hypot(IRIS_PEOPLE_LOG_SD, found.log_sd)
+    deviation = math.hypot(IRIS_PEOPLE_LOG_SD, IRIS_RIM_LOG_SD, found.log_sd)
     return scale_source("iris", math.exp(found.log_factor), deviation, note=found.note)
 
 
