@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ IRIS_RADIUS_M = 0.00585
 IRIS_AHEAD_M = 0.0138
 """From the centre of the open head's eyeball to the plane of the iris's rim."""
 
-GAZE_SD_RAD = 0.10
+GAZE_SD_RAD = 0.08
 """Error of the fitted gaze. By renders 0.055; people who look into the camera get 0.05 to 0.2."""
 
 VIEW_LOG_SD = 0.01
@@ -40,6 +40,7 @@ along the upper lid and back."""
 LEAST_VISIBLE = 0.5
 
 
+@runtime_checkable
 class SizedPhoto(Protocol):
     """A photo of the person with its fit."""
 

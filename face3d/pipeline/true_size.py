@@ -38,18 +38,18 @@ from face3d.render import rasterize
 
 OPEN_HEAD_NAME = "open head"
 
-POPULATION_FACTOR, POPULATION_LOG_SD = 1.06, 0.065
+POPULATION_FACTOR, POPULATION_LOG_SD = 1.06, 0.05
 """Of the open head's size, given the form that one photo's landmarks tell: on photos the fitted
 eyes are too close together for adults. Other heads are taken as they are (docs/design/scale.md)."""
 
 IRIS_PEOPLE_LOG_SD = 0.5 / 11.7
 """The visible iris across people: 11.7 mm, standard deviation 0.5 mm."""
 
-IRIS_RIM_LOG_SD = 0.02
+IRIS_RIM_LOG_SD = 0.015
 """Where the rim of a soft-edged iris lies: what light, lens and definition make of it. Believed."""
 
 FORM_LOG_SD: dict[str, float] = {
-    "pupillary_distance": 0.022, "face_width": 0.026, "face_height": 0.066, "nose_width": 0.10,
+    "pupillary_distance": 0.02, "face_width": 0.026, "face_height": 0.066, "nose_width": 0.10,
     "jaw_width": 0.039, "head_circumference": 0.030,
 }  # fmt: skip
 """Of each size when the head's scale is known: what the fitted form errs, measured on renders."""
@@ -66,7 +66,7 @@ EXIF_DISTANCE_LOG_SD = 0.12
 EXIF_FOCAL_LOG_SD = 0.03
 """Of a focal length that EXIF rounds to whole millimetres. Believed, not measured."""
 
-RELIEF_LOG_SD = 0.08
+RELIEF_LOG_SD = 0.11
 """Of a fitted face's depth from nose to ears, by which a depth map is compared without a focal."""
 
 MOST_FOCAL_PULL = 5.0
