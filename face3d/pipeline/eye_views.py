@@ -174,10 +174,15 @@ def iris_estimate(model: HeadModel, photos: Sequence[SizedPhoto]) -> IrisEstimat
     return IrisEstimate(log_factor=mean, log_sd=deviation, note=note)
 
 
-def pupils_apart(model: HeadModel, photos: Sequence[SizedPhoto]) -> float:
-    """How much farther apart the pupils are in the photos than on the fitted head."""
+def pupils_apart(model: HeadModel, photos: Sequence[SizedPhoto]) -> tuple[float, bool]:
+    """How much farther apart the pupils are in the photos than on the fitted head.
+
+    Returns:
+        The ratio, and whether the irises' own rims gave it and not the landmarks.
+    """
     logs: list[float] = []
     weights: list[float] = []
+    by_rims = False
     for photo in photos:
         views = eye_views(model, photo)
         middles = [ring[0] for ring in (LEFT_IRIS, RIGHT_IRIS)]
@@ -188,8 +193,8 @@ def pupils_apart(model: HeadModel, photos: Sequence[SizedPhoto]) -> float:
         seen = photo.detection.landmarks[middles, :2].astype(np.float64)
         irises = [measured_iris(photo, view) for view in views]
         if not any(iris.refused for iris in irises):
-            seen = np.array([iris.centre_px for iris in irises])
+            seen, by_rims = np.array([iris.centre_px for iris in irises]), True
         logs.append(math.log(float(np.linalg.norm(seen[0] - seen[1])) / fitted))
         # A face turned aside says little of the distance across it.
         weights.append(float(photo.fit.params.world_from_head[2, 2]) ** 2)
-    return math.exp(float(np.average(logs, weights=weights))) if logs else 1.0
+    return (math.exp(float(np.average(logs, weights=weights))) if logs else 1.0), by_rims

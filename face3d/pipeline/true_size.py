@@ -49,10 +49,13 @@ IRIS_RIM_LOG_SD = 0.015
 """Where the rim of a soft-edged iris lies: what light, lens and definition make of it. Believed."""
 
 FORM_LOG_SD: dict[str, float] = {
-    "pupillary_distance": 0.02, "face_width": 0.026, "face_height": 0.066, "nose_width": 0.10,
+    "pupillary_distance": 0.032, "face_width": 0.026, "face_height": 0.066, "nose_width": 0.10,
     "jaw_width": 0.039, "head_circumference": 0.030,
 }  # fmt: skip
 """Of each size when the head's scale is known: what the fitted form errs, measured on renders."""
+
+PUPILS_BY_RIMS_LOG_SD = 0.0175
+"""Of the pupillary distance, likewise, if the rims of both irises were measured."""
 
 GIVEN_LOG_SD = 0.01
 """Of what a user has measured."""
@@ -181,20 +184,23 @@ def true_measurements(
     """Sizes of the person in mm; those that the user gave are returned as given."""
     lengths, missing = _lengths(model, photos)
     values: dict[str, Measurement] = {}
-    for name, length in lengths.items():
+    for name, (length, form_log_sd) in lengths.items():
         if name in known.mm:
             mm, log_sd = float(known.mm[name]), GIVEN_LOG_SD
         else:
             mm = 1000 * scale.metres_per_unit * length
-            log_sd = math.hypot(scale.log_sd, FORM_LOG_SD[name])
+            log_sd = math.hypot(scale.log_sd, form_log_sd)
         values[name] = Measurement(mm=mm, sd_mm=mm * log_sd)
     return Measurements(values=values, missing=missing)
 
 
 def _lengths(
     model: HeadModel, photos: Sequence[SizedPhoto]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Sizes in the fit's units; the pupils' distance as the photos show it."""
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """Sizes in the fit's units, the pupils' distance as the photos show it; with deviations.
+
+    The deviations are of the logarithms, for a scale that is known.
+    """
     data, shape = model.data, photos[0].fit.params.shape
     names = data.joint_names
     with torch.no_grad():
@@ -210,9 +216,12 @@ def _lengths(
         embedding=data.embeddings.get("mediapipe478"),
         eye_centres=eyes,
     )
-    lengths, missing = measure_head(head)
-    if "pupillary_distance" in lengths:
-        lengths["pupillary_distance"] *= pupils_apart(model, photos)
+    plain, missing = measure_head(head)
+    lengths = {name: (length, FORM_LOG_SD[name]) for name, length in plain.items()}
+    if "pupillary_distance" in plain:
+        ratio, by_rims = pupils_apart(model, photos)
+        deviation = PUPILS_BY_RIMS_LOG_SD if by_rims else FORM_LOG_SD["pupillary_distance"]
+        lengths["pupillary_distance"] = (plain["pupillary_distance"] * ratio, deviation)
     return lengths, missing
 
 
@@ -281,8 +290,9 @@ def _known_length(
     lengths, missing = _lengths(model, photos)
     if name not in lengths:
         raise InputError(f"{name} cannot be used for this head: {missing[name]}.")
-    deviation = math.hypot(GIVEN_LOG_SD, FORM_LOG_SD[name])
-    return scale_source(f"known {name}", mm / 1000 / lengths[name], deviation, trust="given")
+    length, form_log_sd = lengths[name]
+    deviation = math.hypot(GIVEN_LOG_SD, form_log_sd)
+    return scale_source(f"known {name}", mm / 1000 / length, deviation, trust="given")
 
 
 def _known_points(

@@ -29,7 +29,7 @@ def head() -> MeasurableHead:
     )
 
 
-def test_the_mean_open_head_has_the_sizes_of_people(head):
+def test_the_mean_open_head_has_the_sizes_of_people(head: MeasurableHead):
     lengths, missing = measure_head(head)
     assert missing == {}
     assert set(lengths) == set(MEASUREMENTS)
@@ -44,7 +44,7 @@ def test_the_mean_open_head_has_the_sizes_of_people(head):
     assert mm["head_circumference"] == pytest.approx(555, abs=20)
 
 
-def test_sizes_grow_with_the_head_and_do_not_mind_where_it_is(head):
+def test_sizes_grow_with_the_head_and_do_not_mind_where_it_is(head: MeasurableHead):
     before, _ = measure_head(head)
     moved = dataclasses.replace(
         head,
@@ -57,7 +57,7 @@ def test_sizes_grow_with_the_head_and_do_not_mind_where_it_is(head):
         assert after[name] == pytest.approx(1.1 * before[name], rel=0.01)
 
 
-def test_a_tape_around_a_ball_is_its_circumference(head):
+def test_a_tape_around_a_ball_is_its_circumference(head: MeasurableHead):
     """Every vertex of the scalp is put on a ball around the middle of the head."""
     middle = head.vertices[head.regions["scalp"]].mean(0)
     arm = head.vertices - middle
@@ -66,7 +66,7 @@ def test_a_tape_around_a_ball_is_its_circumference(head):
     assert lengths["head_circumference"] == pytest.approx(2 * np.pi * 0.09, rel=0.02)
 
 
-def test_what_a_head_lacks_is_said(head):
+def test_what_a_head_lacks_is_said(head: MeasurableHead):
     bare = dataclasses.replace(head, regions={}, eye_centres=None)
     lengths, missing = measure_head(bare)
     assert set(lengths) == {"face_width", "nose_width", "jaw_width"}
@@ -77,7 +77,7 @@ def test_what_a_head_lacks_is_said(head):
     assert set(missing) == set(MEASUREMENTS)
 
 
-def test_landmarks_that_are_not_embedded_are_named(head):
+def test_landmarks_that_are_not_embedded_are_named(head: MeasurableHead):
     place = head.embedding
     keep = place.indices != 454
     part = dataclasses.replace(
@@ -91,7 +91,7 @@ def test_landmarks_that_are_not_embedded_are_named(head):
     assert "454" in missing["face_width"]
 
 
-def test_damaged_vertices_are_refused(head):
+def test_damaged_vertices_are_refused(head: MeasurableHead):
     broken = head.vertices.copy()
     broken[0, 0] = np.nan
     with pytest.raises(InputError, match="NaN"):

@@ -84,7 +84,7 @@ def test_an_absurd_size_is_left_out():
     ("factor", "deviation"),
     [(0.0, 0.1), (-1.0, 0.1), (math.nan, 0.1), (math.inf, 0.1), (1.0, 0.0), (1.0, math.nan)],
 )
-def test_impossible_sources_are_refused(factor, deviation):
+def test_impossible_sources_are_refused(factor: float, deviation: float):
     with pytest.raises(InputError, match="must be positive"):
         scale_source("network", factor, deviation)
 
