@@ -46,6 +46,7 @@ def test_the_mean_open_head_has_the_sizes_of_people(head: MeasurableHead):
 
 def test_sizes_grow_with_the_head_and_do_not_mind_where_it_is(head: MeasurableHead):
     before, _ = measure_head(head)
+    assert head.eye_centres is not None
     moved = dataclasses.replace(
         head,
         vertices=1.1 * head.vertices + [0.0, 0.3, -0.2],
@@ -79,6 +80,7 @@ def test_what_a_head_lacks_is_said(head: MeasurableHead):
 
 def test_landmarks_that_are_not_embedded_are_named(head: MeasurableHead):
     place = head.embedding
+    assert place is not None
     keep = place.indices != 454
     part = dataclasses.replace(
         place,
