@@ -4,7 +4,8 @@
 
 Random heads of ICT-FaceKit (../shared/real/scans), painted as in surface.py, but in each picture
 with an iris of another person's width (11.7 mm, standard deviation 0.5 mm), are rendered, detected
-and fitted like any photo. No distance and no focal length is told. Nothing is tuned on these heads.
+and fitted like any photo. No distance and no focal length is told. No value was fitted to these
+heads, but see docs/design/scale.md for what was changed after looking at them.
 """
 
 import numpy as np
