@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -13,6 +13,9 @@ from face3d.assets import list_assets
 from face3d.cli.evaluate import evaluate
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
 from face3d.core.version import __version__
+
+if TYPE_CHECKING:
+    from face3d.pipeline import Head
 
 ERROR_EXIT = 2
 
@@ -28,6 +31,10 @@ def reconstruct(
     texture: int = 1024,
     refine: bool = False,
     preview: Path | None = None,
+    pd_mm: float | None = None,
+    card: tuple[float, float, float, float, float] | None = None,
+    depth: Path | None = None,
+    focal_px: float | None = None,
 ) -> None:
     """Reconstruct an animatable head from one photo, or from several of one person.
 
@@ -41,6 +48,11 @@ def reconstruct(
         texture: Texels on a side of the texture, a power of two.
         refine: Also fit form and light to the colours of the skin; about two seconds a photo.
         preview: Also write a preview PNG: photo, overlay, front and side.
+        pd_mm: The person's pupillary distance, if it is known.
+        card: Two places in the (first) photo at the depth of the eyes and how far apart they are:
+            x y x y in px, and mm. A bank card is 85.6 mm wide.
+        depth: Depth map of the (first) photo, a 16-bit PNG in mm.
+        focal_px: Focal length of the (first) photo, for the depth map.
     """
     from face3d import pipeline
 
@@ -54,7 +66,15 @@ def reconstruct(
         for photo in photos:
             pipeline.require_output(preview, photo=photo, suffixes=(".png",))
     pipeline.require_texture_size(texture)
+    known = pipeline.KnownSizes(
+        mm={} if pd_mm is None else {"pupillary_distance": pd_mm},
+        points=None if card is None else ((card[0], card[1]), (card[2], card[3]), card[4]),
+        depth_m=None if depth is None else pipeline.read_depth(depth),
+        focal_px=focal_px,
+    )
     if face == "all":
+        if any(given is not None for given in (pd_mm, card, depth, focal_px)):
+            raise InputError("Known sizes are one person's; choose a --face.")
         if len(photos) > 1:
             raise InputError("--face all takes one photo; several show one person.")
         if refine:
@@ -66,7 +86,7 @@ def reconstruct(
         which = "largest" if face == "largest" else int(face)
         heads = [
             pipeline.reconstruct(
-                list(photos), face=which, head=head, texture=texture, refine=refine
+                list(photos), face=which, head=head, texture=texture, refine=refine, known=known
             )
         ]
     for stranger in heads[0].strangers:
@@ -78,8 +98,21 @@ def reconstruct(
             f"{path}: landmark error {one.landmark_error_px:.1f} px "
             f"({one.landmark_error_percent:.2f}% of the face)"
         )
+        print(_size_line(one))
+        for note in one.scale.notes:
+            print(f"face3d: {note}", file=sys.stderr)
         if preview is not None:
             one.save(_numbered(preview, number, len(heads)))
+
+
+def _size_line(head: "Head") -> str:
+    """Such as "Size: PD 63.1 mm (sd 2.0; from iris, population)"."""
+    sources = ", ".join(head.scale.used)
+    pupils = head.measurements.values.get("pupillary_distance")
+    if pupils is None:
+        factor, deviation = head.scale.metres_per_unit, head.scale.sd
+        return f"Size: {factor:.3f} of the fit's (sd {deviation:.3f}; from {sources})"
+    return f"Size: PD {pupils.mm:.1f} mm (sd {pupils.sd_mm:.1f}; from {sources})"
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:

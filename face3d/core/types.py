@@ -28,6 +28,7 @@ class Frame:
     time_s: float = 0.0
     index: int = 0
     focal_equivalent_mm: float | None = None  # from EXIF; compares diagonals, see core.camera
+    subject_distance_m: float | None = None  # from EXIF
     source: str = ""  # what to call this picture in messages
 
 

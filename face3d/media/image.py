@@ -7,12 +7,14 @@ import warnings
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL.TiffImagePlugin import IFDRational
 
 from face3d.core import Frame, InputError
 
@@ -71,7 +73,8 @@ def read_image(source: ImageSource | object) -> Frame:
             shape (h, w), (h, w, 3) or (h, w, 4), sRGB with straight alpha.
 
     Returns:
-        The frame, with the focal length if the EXIF data tells a believable one.
+        The frame, with the focal length and the subject's distance if the EXIF data tells
+        believable ones.
 
     Raises:
         InputError: The source cannot be read, is no picture, has a side below 16 px or above
@@ -89,15 +92,20 @@ def read_image(source: ImageSource | object) -> Frame:
         image.draft(None, (MAX_FRAME_SIDE_PX, MAX_FRAME_SIDE_PX))
         image.load()
         # Read after loading: PNG may store EXIF after the pixels, and Pillow turns TIFF itself.
-        orientation, focal_equivalent_mm = _read_exif(image)
+        told = _read_exif(image)
         rgb = _srgb_from_image(image, name)
-        if orientation in _TRANSPOSES:
-            rgb = rgb.transpose(_TRANSPOSES[orientation])
+        if told.orientation in _TRANSPOSES:
+            rgb = rgb.transpose(_TRANSPOSES[told.orientation])
         rgb.thumbnail(
             (MAX_FRAME_SIDE_PX, MAX_FRAME_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0
         )
         pixels = np.array(rgb)
-    return Frame(rgb=pixels, focal_equivalent_mm=focal_equivalent_mm, source=name)
+    return Frame(
+        rgb=pixels,
+        focal_equivalent_mm=told.focal_equivalent_mm,
+        subject_distance_m=told.subject_distance_m,
+        source=name,
+    )
 
 
 def _source_name(source: object) -> str:
@@ -226,8 +234,17 @@ def _too_large(name: str) -> str:
     )
 
 
-def _read_exif(image: Image.Image) -> tuple[int, float | None]:
-    """The orientation (1 to 8) and the 35 mm equivalent of the focal length, if believable.
+@dataclass(frozen=True, kw_only=True)
+class _Exif:
+    """What a file says of its picture, where it is believable."""
+
+    orientation: int = 1  # 1 to 8
+    focal_equivalent_mm: float | None = None
+    subject_distance_m: float | None = None
+
+
+def _read_exif(image: Image.Image) -> _Exif:
+    """Orientation, focal length and distance.
 
     Damaged EXIF data is no reason to refuse a picture, so it counts as none.
     """
@@ -236,11 +253,25 @@ def _read_exif(image: Image.Image) -> tuple[int, float | None]:
         orientation = int(exif.get(ExifTags.Base.Orientation, 1))
         camera = exif.get_ifd(ExifTags.IFD.Exif)
         focal_mm = float(camera.get(ExifTags.Base.FocalLengthIn35mmFilm, 0.0))
+        distance = _ratio(camera.get(ExifTags.Base.SubjectDistance))
     except _DECODER_ERRORS as error:
         _log.warning("The EXIF data is damaged and was ignored (%s).", error)
-        return 1, None
-    # 0 means unknown by the standard. Lenses outside 5 to 2000 mm do not take portraits.
-    return orientation, focal_mm if 5.0 <= focal_mm <= 2000.0 else None
+        return _Exif()
+    # 0 means unknown by the standard. Lenses outside 5 to 2000 mm do not take portraits, and no
+    # face is told from farther than 50 m; infinity is written as such or as 4294967295.
+    return _Exif(
+        orientation=orientation,
+        focal_equivalent_mm=focal_mm if 5.0 <= focal_mm <= 2000.0 else None,
+        subject_distance_m=distance if 0.05 <= distance <= 50.0 else None,
+    )
+
+
+def _ratio(value: object) -> float:
+    """An EXIF rational as a number; zero if it is none, or one over zero."""
+    try:
+        return float(value) if isinstance(value, int | float | IFDRational) else 0.0
+    except ZeroDivisionError:
+        return 0.0
 
 
 def _srgb_from_image(image: Image.Image, name: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""How far a prediction is from the truth: alignment and error measures."""
+"""True size: alignment, distances and errors of surfaces, scale in metres, measurements in mm."""
 
 from face3d.metric.alignment import align_landmarks as align_landmarks
 from face3d.metric.alignment import align_surface as align_surface

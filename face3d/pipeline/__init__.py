@@ -14,3 +14,5 @@ from face3d.pipeline.reconstruct import reconstruct as reconstruct
 from face3d.pipeline.reconstruct import reconstruct_all as reconstruct_all
 from face3d.pipeline.saved import SavedHead as SavedHead
 from face3d.pipeline.saved import load as load
+from face3d.pipeline.true_size import KnownSizes as KnownSizes
+from face3d.pipeline.true_size import read_depth as read_depth

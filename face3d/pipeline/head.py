@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -26,10 +26,13 @@ from face3d.export import (
     write_params,
     write_ply,
 )
+from face3d.metric.measurements import Measurements
+from face3d.metric.scale import Scale
 from face3d.model import HeadModel
 from face3d.pipeline.appearance import PhotoView, irises_from_landmarks, photo_texture
 from face3d.pipeline.heads import OPEN_HEAD
-from face3d.pipeline.saved import FINGERPRINT, Meshes, fingerprint
+from face3d.pipeline.saved import FINGERPRINT, METRES_PER_UNIT, Meshes, fingerprint
+from face3d.pipeline.true_size import KnownSizes, true_measurements, true_scale
 from face3d.render import PROFILE_RAD, portrait_camera, preview, sample_texture, side_by_side
 
 Pose = Literal["neutral", "photo"]
@@ -73,6 +76,7 @@ class Head(Meshes):
         head: Name or file of the head model, as load_head takes it.
         others: The other photos, when there are several; ``frame`` is the first.
         misfit: As of a View, for the first photo; zero when it is the only one.
+        known: What the user knows of true sizes.
     """
 
     model: HeadModel
@@ -83,6 +87,7 @@ class Head(Meshes):
     head: str = OPEN_HEAD
     others: tuple[View, ...] = ()
     misfit: float = 0.0
+    known: KnownSizes = field(default_factory=KnownSizes)
 
     def __post_init__(self) -> None:
         """Refuse textures that cannot be made."""
@@ -131,6 +136,19 @@ class Head(Meshes):
         return float(np.ptp(corners, axis=0).mean())
 
     @cached_property
+    def scale(self) -> Scale:
+        """By which factor ``mesh`` and ``neutral`` have their true size, and where it comes from.
+
+        They are in metres as the population has them; see docs/design/scale.md.
+        """
+        return true_scale(self.model, (self, *self.others), self.known)
+
+    @cached_property
+    def measurements(self) -> Measurements:
+        """Sizes for glasses and masks, in mm of true size."""
+        return true_measurements(self.model, (self, *self.others), self.known, self.scale)
+
+    @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
         """Base colour, sRGB in [0, 1]: from the photos where they show the head."""
         with torch.no_grad():
@@ -156,7 +174,7 @@ class Head(Meshes):
         )
 
     def save(self, path: str | Path, *, pose: Pose = "neutral") -> Path:
-        """Write the head; the ending chooses the format.
+        """Write the head in true size; the ending chooses the format.
 
         Args:
             path: ``.glb`` (skinned, with the expression shapes as morph targets), ``.obj`` (with
@@ -232,6 +250,10 @@ class Head(Meshes):
         with torch.no_grad():
             return self.model.mesh(self.params, frame="head")
 
+    def _sized(self, mesh: HeadMesh) -> Float[np.ndarray, "vertex 3"]:
+        """Vertices as they are written."""
+        return mesh.vertices.numpy().astype(np.float64) * self.scale.metres_per_unit
+
     def _texture_file(self, kind: Literal["PNG", "JPEG"]) -> bytes:
         stream = io.BytesIO()
         rgb = (self.texture * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
@@ -250,30 +272,30 @@ class Head(Meshes):
         return (skin, Material(name="eyes", faces=wet, texture=texture, roughness=0.15))
 
     def _save_glb(self, path: Path, pose: Pose) -> None:
-        data, p = self.model.data, self.params
+        data, p, factor = self.model.data, self.params, self.scale.metres_per_unit
         rotations = self.model.pose_axis_angles(p.neck, p.jaw, p.eyes)
         with torch.no_grad():
             places = self.model.joints(p.shape).numpy()
         opened = pose == "photo"
         character = GlbCharacter(
             name=data.name,
-            vertices=self.neutral.vertices.numpy().astype(np.float64),
+            vertices=self._sized(self.neutral),
             topology=data.topology,
             materials=self._materials("JPEG"),
             joint_names=data.joint_names,
             joint_parents=data.parents,
-            joint_places=places.astype(np.float64),
+            joint_places=places.astype(np.float64) * factor,
             skinning_weights=data.skinning_weights,
             joint_rotations=rotations.numpy().astype(np.float64) if opened else None,
             morph_names=data.expression_names,
-            morph_deltas=np.moveaxis(data.expression_basis, -1, 0),
+            morph_deltas=np.moveaxis(data.expression_basis, -1, 0) * factor,
             morph_weights=p.expression.numpy().astype(np.float64) if opened else None,
             licence=data.licence,
         )
         write_glb(path, character)
 
     def _save_obj(self, path: Path, pose: Pose) -> None:
-        vertices = self._posed(pose).vertices.numpy().astype(np.float64)
+        vertices = self._sized(self._posed(pose))
         write_obj(
             path,
             vertices,
@@ -290,7 +312,7 @@ class Head(Meshes):
             corner[data.faces.ravel()] = data.uv_faces.ravel()
             uv = torch.as_tensor(data.uv[corner]).float()
             colours = (sample_texture(self.texture, uv) * 255 + 0.5).to(torch.uint8).numpy()
-        vertices = self._posed(pose).vertices.numpy().astype(np.float64)
+        vertices = self._sized(self._posed(pose))
         write_ply(path, vertices, data.topology, colors_srgb=colours)
 
     def _save_npz(self, path: Path, pose: Pose) -> None:
@@ -300,6 +322,8 @@ class Head(Meshes):
             "landmarks_px": self.detection.landmarks,
             "landmark_layout": self.detection.layout,
             FINGERPRINT: fingerprint(self.model.data),
+            METRES_PER_UNIT: self.scale.metres_per_unit,
+            f"sd_{METRES_PER_UNIT}": self.scale.sd,
         }
         arrays |= {f"sd_{name}": value.numpy() for name, value in fit.standard_deviation.items()}
         arrays |= {f"energy_{name}": value.numpy() for name, value in fit.energies.items()}

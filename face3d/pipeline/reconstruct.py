@@ -1,7 +1,7 @@
 """From one photo to animatable heads: detect, fit, dress."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from face3d.fit import (
 from face3d.media import read_image
 from face3d.pipeline.head import Head, View
 from face3d.pipeline.heads import OPEN_HEAD, load_head
+from face3d.pipeline.true_size import KnownSizes
 
 Photo = str | Path | bytes | Image.Image | np.ndarray
 MAX_FACES = 256
@@ -60,6 +61,7 @@ def reconstruct(
     texture: int = 1024,
     detector: LandmarkDetector | None = None,
     refine: bool = False,
+    known: KnownSizes | Mapping[str, float] | None = None,
 ) -> Head:
     """Reconstruct one face of a photo, or one person from several photos.
 
@@ -73,6 +75,8 @@ def reconstruct(
         detector: Another landmark detector than the default. It must give MediaPipe's 478
             landmarks, and is trusted as the default one is, whose errors were measured.
         refine: Also fit form and light to the colours of the skin; about two seconds a photo.
+        known: True sizes, for ``scale``: a mapping such as ``{"pupillary_distance": 63.0}`` in mm,
+            or KnownSizes, which takes a card in the picture and a depth map, too.
 
     Returns:
         The head; its ``mesh`` overlays the (first) photo through its ``camera``. Photos that seem
@@ -88,18 +92,34 @@ def reconstruct(
         >>> head.save("head.glb")  # doctest: +SKIP
     """
     _require_choice(face)
+    if known is not None and not isinstance(known, KnownSizes):
+        known = KnownSizes(mm=known)
+    found = _reconstructed(photo, face, head, texture, detector)
+    if refine:
+        found = _refined(found)
+    if known is not None:
+        found = replace(found, known=known)
+        _ = found.scale  # what is known must fit the photo: say so now
+    return found
+
+
+def _reconstructed(
+    photo: Photo | Sequence[Photo],
+    face: Literal["largest"] | int,
+    head: str,
+    texture: int,
+    detector: LandmarkDetector | None,
+) -> Head:
+    """One face of a photo, or one person in several."""
     if isinstance(photo, str | Path | bytes | Image.Image | np.ndarray):
-        found = _reconstruct(photo, face, head, texture, detector)[0]
-        return _refined(found) if refine else found
+        return _reconstruct(photo, face, head, texture, detector)[0]
     if not 0 < len(photo) <= MAX_PHOTOS:
         raise InputError(f"{len(photo)} photos were given; give 1 to {MAX_PHOTOS}.")
     if len(photo) == 1:
-        found = _reconstruct(photo[0], face, head, texture, detector)[0]
-        return _refined(found) if refine else found
+        return _reconstruct(photo[0], face, head, texture, detector)[0]
     if face != "largest":
         raise InputError("Of several photos the largest face is taken; leave out the face.")
-    found = _one_person(photo, head, texture, detector)
-    return _refined(found) if refine else found
+    return _one_person(photo, head, texture, detector)
 
 
 def _require_choice(face: object) -> None:

@@ -16,6 +16,7 @@ from face3d.model import HeadData, HeadModel
 from face3d.pipeline.heads import load_head
 
 FINGERPRINT = "head_fingerprint"
+METRES_PER_UNIT = "metres_per_unit"
 
 
 class Meshes(ABC):
@@ -71,6 +72,11 @@ class SavedHead(Meshes):
     def camera(self) -> Camera | None:
         """The photo's camera; its frame is the world."""
         return self.saved.camera
+
+    @property
+    def metres_per_unit(self) -> float:
+        """By which factor the meshes have their true size; one if the file does not say."""
+        return float(self.saved.arrays.get(METRES_PER_UNIT, 1.0))
 
 
 def load(path: str | Path) -> SavedHead:

@@ -46,6 +46,26 @@ def test_reconstruct_writes_the_file_and_says_how_well_it_fits(run, portrait, tm
     assert code == 0
     assert target.read_bytes()[:4] == b"glTF"
     assert "landmark error" in out
+    assert "Size: PD " in out
+    assert "iris" in out
+
+
+def test_known_sizes_are_taken_and_said(run, portrait, tmp_path):
+    target = tmp_path / "head.npz"
+    code, out, _ = run("reconstruct", portrait, "-o", target, "--pd-mm", 63)
+    assert code == 0
+    assert "PD 63.0 mm (sd 0.6; from known pupillary_distance" in out
+    card = ("--card", 100, 100, 250, 100, 85.6)
+    code, out, _ = run("reconstruct", portrait, "-o", target, *card)
+    assert code == 0
+    assert "known points" in out
+    for wrong in (("--pd-mm", -63), ("--depth", tmp_path / "none.png"), ("--focal-px", 0)):
+        code, _, error = run("reconstruct", portrait, "-o", target, *wrong)
+        assert code == 2
+        assert only_message(error)
+    code, _, error = run("reconstruct", portrait, "-o", target, "--face", "all", "--pd-mm", 63)
+    assert code == 2
+    assert only_message(error)
 
 
 def test_all_faces_get_numbers(run, tmp_path):

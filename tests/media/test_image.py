@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import IFDRational
 
 from face3d.core import InputError
 from face3d.media import read_image
@@ -358,3 +359,17 @@ def test_real_pictures():
     colour = read_image(PHOTOS / "wm_giunchedi.jpg").rgb.astype(float)
     cmyk = read_image(PHOTOS / "wm_giunchedi_cmyk.jpg").rgb.astype(float)
     assert np.abs(colour - cmyk).mean() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [(IFDRational(13, 10), 1.3), (IFDRational(0, 1), None), (IFDRational(1, 0), None),
+     (IFDRational(4294967295, 1), None)],
+)  # fmt: skip
+def test_the_subjects_distance_is_read_where_it_is_believable(written, told):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.SubjectDistance] = written
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(stream, "JPEG", exif=exif)
+    frame = read_image(stream.getvalue())
+    assert frame.subject_distance_m == (None if told is None else pytest.approx(told))
