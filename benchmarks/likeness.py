@@ -309,7 +309,7 @@ Method = Callable[[Sequence[np.ndarray]], "face3d.Head | None"]
 METHODS: dict[str, Method] = {
     "mean": lambda photos: None,
     "landmarks": lambda photos: face3d.reconstruct(list(photos), texture=128),
-    "full": lambda photos: face3d.reconstruct(list(photos), texture=128, refine=True),
+    "full": lambda photos: face3d.reconstruct(list(photos), texture=128, fast=False),
 }
 
 

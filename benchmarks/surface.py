@@ -226,7 +226,7 @@ def distance_mm(
 def compare(subject: Subject, yaw_deg: float, seed: int) -> dict[str, object]:
     """Distances of the fit and of the mean head, in mm, with and without true size."""
     photo = photograph(subject, yaw_deg, seed)
-    head = face3d.reconstruct(photo.rgb)
+    head = face3d.reconstruct(photo.rgb, fast=True)
     model, params, data = head.model, head.params, head.model.data
     seen_px = head.detection.landmarks[:, :2]
     points = face_points(photo, seen_px)

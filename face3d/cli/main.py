@@ -29,7 +29,7 @@ def reconstruct(
     head: str = "open",
     pose: Literal["neutral", "photo"] = "neutral",
     texture: int = 1024,
-    refine: bool = False,
+    fast: bool = False,
     preview: Path | None = None,
     pd_mm: float | None = None,
     card: tuple[float, float, float, float, float] | None = None,
@@ -46,7 +46,7 @@ def reconstruct(
         head: Name or file of the head model.
         pose: How the head is saved, at rest or as in the (first) photo.
         texture: Texels on a side of the texture, a power of two.
-        refine: Also fit form and light to the colours of the skin; about two seconds a photo.
+        fast: Fit landmarks only, not form, light and albedo to the colours of the skin.
         preview: Also write a preview PNG: photo, overlay, front and side.
         pd_mm: The person's pupillary distance, if it is known.
         card: Two places in the (first) photo at the depth of the eyes and how far apart they are:
@@ -77,16 +77,14 @@ def reconstruct(
             raise InputError("Known sizes are one person's; choose a --face.")
         if len(photos) > 1:
             raise InputError("--face all takes one photo; several show one person.")
-        if refine:
-            raise InputError("--refine takes one person; choose a --face.")
-        heads = pipeline.reconstruct_all(next(iter(photos)), head=head, texture=texture)
+        heads = pipeline.reconstruct_all(next(iter(photos)), head=head, texture=texture, fast=fast)
     else:
         if face != "largest" and not (face.isascii() and face.isdecimal()):
             raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
         which = "largest" if face == "largest" else int(face)
         heads = [
             pipeline.reconstruct(
-                list(photos), face=which, head=head, texture=texture, refine=refine, known=known
+                list(photos), face=which, head=head, texture=texture, fast=fast, known=known
             )
         ]
     for stranger in heads[0].strangers:

@@ -26,8 +26,21 @@ class AlbedoBasis:
     skin: Float[Tensor, "vertex"]  # one where the model holds
 
 
+BEARD_STRENGTH = 2.0
+"""Of a beard's spread over that of other albedo."""
+
+
+def _beard(data: HeadData) -> Float[np.ndarray, "vertex"]:
+    """How likely hair grows on a face: nowhere above the nose's foot, fully below the lips."""
+    if not {"nose", "lips"} <= set(data.regions):
+        return np.zeros(len(data.v_template))
+    height = data.v_template[:, 1]
+    top, mouth = height[data.regions["nose"]].min(), height[data.regions["lips"]].mean()
+    return BEARD_STRENGTH * np.clip((top - height) / (top - mouth), 0, 1)
+
+
 def albedo_basis(data: HeadData) -> AlbedoBasis:
-    """The smoothest functions on the skin, and the lips.
+    """The smoothest functions on the skin, the lips, and where beards grow.
 
     Eigenvectors of the graph Laplacian of the largest connected part, which are as smooth as that
     many functions can be (Taubin, 1995), and zero elsewhere.
@@ -45,10 +58,11 @@ def albedo_basis(data: HeadData) -> AlbedoBasis:
     laplacian = (degree - part).tocsc()
     start = np.ones(len(kept))  # eigsh would start at random
     _, vectors = eigsh(laplacian, k=SMOOTH_MODES, M=degree.tocsc(), sigma=-1e-6, v0=start)
-    modes = np.zeros((count, SMOOTH_MODES + 1))
+    modes = np.zeros((count, SMOOTH_MODES + 2))
     modes[kept, :SMOOTH_MODES] = vectors / np.abs(vectors).max(axis=0)
     if "lips" in data.regions:
         modes[:, SMOOTH_MODES] = data.regions["lips"]
+    modes[:, SMOOTH_MODES + 1] = _beard(data) * skin
     shown = np.array(data.regions.get("face", skin))
     for name in HIDDEN:
         if name in data.regions:

@@ -280,6 +280,38 @@ class LandmarkFitter:
         )
         return [self._result(solution.pick(k), one) for k, one in enumerate(observed)]
 
+    def with_identity(
+        self, state: FitState, observed: Sequence[LandmarkObservations], *, iterations: int = 8
+    ) -> FitState:
+        """Fit all but the identity to the landmarks again, picture by picture.
+
+        Args:
+            state: Where to start; its identity stays.
+            observed: As of ``fit_person``.
+            iterations: At most this many steps.
+        """
+        problem = self.problem(observed)
+        problem.set_noise(state)
+        part = self.full.layout.identity
+        cost = problem.cost(state)
+        damping = torch.full_like(cost, 1e-4)
+        for _ in range(iterations):
+            hessian, gradient = problem.normal_equations(state)
+            hessian[:, part, :] = 0.0
+            hessian[:, :, part] = 0.0
+            hessian[:, part, part] = torch.eye(part.stop - part.start, dtype=hessian.dtype)
+            gradient[:, part] = 0.0
+            trial = problem.move(state, problem.step(state, hessian, gradient, damping))
+            trial_cost = problem.cost(trial)
+            better = trial_cost < cost
+            state = _choose(better, trial, state)
+            done = (cost - trial_cost).abs() < 1e-3 * cost
+            cost = torch.where(better, trial_cost, cost)
+            damping = torch.where(better, damping * 0.1, damping * 10).clamp(1e-8, 1e6)
+            if bool(done.all()):
+                break
+        return state
+
     def _solve_together(
         self, observed: LandmarkObservations, alone: "_Solution", iterations: int, tolerance: float
     ) -> "_Solution":

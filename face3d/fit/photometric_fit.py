@@ -36,6 +36,7 @@ say, and albedo finer than the field. The first is where the estimate from the p
 MEDIAN_OF_THREE = 2.366
 """Median of the sum of three squared standard normal numbers."""
 
+PIXEL_SHARE = 0.3
 DEGREES = 3.0
 """Of freedom of the colours' noise: hair, glasses and highlights are outliers."""
 
@@ -45,13 +46,19 @@ FACING = 0.25
 DARK = 0.02
 """Added to linear colours before the logarithm, or noise in the dark would decide."""
 
-LIGHT_EVALUATIONS, EVALUATIONS, ROUNDS = 25, 90, 3
+LIGHT_EVALUATIONS, EVALUATIONS, ROUNDS = 25, 200, 3
 HISTORY = 20
+MOST_STEP = 30.0
+"""Units that an unknown may go from its start; a line search tries far steps, too."""
+
 LEAK = 0.05
 """Slope of weights beyond their bounds while searching, so that they find back."""
 
 ALBEDO_SPREAD = 0.3
 EVEN_LIGHT, LIGHT_UNIT = 1.1, 0.2
+LIGHT_SPREADS = (10.0, 0.35, 0.35, 0.35, 0.15, 0.15, 0.15, 0.15, 0.15)
+"""Of light's coefficients, to hold apart a light from above and a beard."""
+
 CLAY = 0.4
 """Albedo and light are known up to a common factor; these only start them."""
 
@@ -72,7 +79,7 @@ class Refined:
 
     fits: tuple[FitResult, ...]
     # Spherical harmonics of sh_basis in the camera's frame, up to a factor common with albedo.
-    light: Float[Tensor, "photo 9"]
+    light: Float[Tensor, "photo 9 3"]
     spread_before: tuple[float, ...]  # of colours about the model's, logarithm, by photo
     spread_after: tuple[float, ...]
 
@@ -83,6 +90,7 @@ class _Unknowns:
 
     identity: Tensor  # (i,)
     rest: Tensor  # (photo, parameter), identity's unused
+    px: Tensor  # (photo, parameter), a crop's pixel in photo pixels where units are pixels
     albedo: Tensor  # (mode, 3)
     light: Tensor  # (photo, 9)
     tint: Tensor  # (photo, 3)
@@ -156,19 +164,24 @@ class PhotometricFitter:
         unknowns = _Unknowns(
             identity=torch.zeros(at.identity.stop - at.identity.start),
             rest=torch.zeros(count, at.count),
+            px=torch.ones(count, at.count),
             albedo=torch.zeros(self.basis.modes.shape[1], 3),
             light=torch.zeros(count, 9),
             tint=torch.zeros(count, 3),
         )
         for tensor in unknowns.all():
             tensor.requires_grad_()
+        for k, stage in enumerate(stages):
+            unknowns.px[k, at.place.start : at.place.stop - 1] = 1 / stage.scale
 
         scene = _Scene(problem, first, unknowns, stages, [_Noise()] * count)
 
         def energy(with_form: bool) -> Tensor:
             state = self._state(first, unknowns)
             drawn = [self._photometric(scene, state, k) for k in range(count)]
-            total = torch.stack(drawn).sum() * problem.share + 0.5 * unknowns.albedo.square().sum()
+            uneven = (LIGHT_UNIT * unknowns.light / torch.tensor(LIGHT_SPREADS)).square().sum()
+            total = torch.stack(drawn).sum() * problem.share
+            total = total + 0.5 * (uneven + unknowns.albedo.square().sum())
             return total + problem.cost_together(state).float() if with_form else total
 
         looks = [unknowns.albedo, unknowns.light, unknowns.tint]
@@ -180,10 +193,14 @@ class PhotometricFitter:
             scene.noise = [self._noise(scene, k) for k in range(count)]
         with torch.no_grad():
             state = self._state(first, unknowns, leak=0.0)
+            # Colours tell form. Where lids and lips are, landmarks tell better.
+            state = self.fitter.with_identity(state, observed)
             fits = self.fitter.packed(state, observed, steps=evaluations)
         return Refined(
             fits=tuple(fits),
-            light=_coefficients(unknowns.light.detach()),
+            # The light of the first photo counts as white: its tint is not told from the skin's.
+            light=_coefficients(unknowns.light.detach())[..., None]
+            * (unknowns.tint - unknowns.tint[:1]).detach().exp()[:, None],
             spread_before=tuple(noise.spread for noise in before),
             spread_after=tuple(noise.spread for noise in scene.noise),
         )
@@ -210,8 +227,9 @@ class PhotometricFitter:
 
     def _state(self, first: FitState, unknowns: _Unknowns, leak: float = LEAK) -> FitState:
         at = self.fitter.full.layout
-        moved = first.vector + unknowns.rest * self.units
-        identity = first.vector[:, at.identity] + unknowns.identity * self.units[at.identity]
+        moved = first.vector + _limited(unknowns.rest) * self.units * unknowns.px
+        by = _limited(unknowns.identity) * self.units[at.identity]
+        identity = first.vector[:, at.identity] + by
         weights = moved[:, at.expression]
         if self.fitter.bounded:
             inside = weights.clamp(0, 1)
@@ -232,7 +250,7 @@ class PhotometricFitter:
         squared, mask = self._squared(scene, state, k)
         noise = scene.noise[k]
         energy = 0.5 * (DEGREES + 3) * torch.log1p(squared / noise.spread**2 / DEGREES)
-        return ((energy - noise.level) * mask).sum()
+        return PIXEL_SHARE * ((energy - noise.level) * mask).sum()
 
     def _squared(
         self, scene: "_Scene", state: FitState, k: int
@@ -299,6 +317,11 @@ def _stage(photo: UInt8[np.ndarray, "h w 3"], observed: LandmarkObservations) ->
     crop = Image.fromarray(padded).resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR, box=box)
     linear = linear_from_srgb(torch.tensor(np.asarray(crop)).permute(2, 0, 1).float() / 255)
     return PhotoStage(linear=linear, scale=CROP_PX / (2 * half), left_px=left, top_px=top)
+
+
+def _limited(steps: Tensor) -> Tensor:
+    """The same for small steps; never beyond MOST_STEP."""
+    return MOST_STEP * (steps / MOST_STEP).tanh()
 
 
 def _coefficients(steps: Float[Tensor, "*photo 9"]) -> Float[Tensor, "*photo 9"]:

@@ -13,6 +13,7 @@ from face3d.core.landmarks import LEFT_IRIS, RIGHT_IRIS
 from face3d.core.threads import one_thread
 from face3d.core.types import Camera, HeadMesh
 from face3d.model import HeadData
+from face3d.pipeline.albedo import without_light
 from face3d.render import (
     Baked,
     bake_photo,
@@ -186,13 +187,26 @@ class PhotoView:
     mesh: HeadMesh  # in the world frame
     camera: Camera
     irises: Sequence[Iris] = ()
+    light: Float[Tensor, "9 3"] | None = None  # to be taken out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """A whole texture."""
+
+    rgb: Float[Tensor, "3 size size"]  # sRGB in [0, 1]
+    trust: Float[Tensor, "size size"]  # 0 made up, 1 seen well
 
 
 def _trusted(data: HeadData, guide: TexelGuide, view: PhotoView) -> tuple[Baked, Tensor]:
     """What a photo shows of each texel, and how far it is to be trusted, 0 to 1."""
     baked = bake_photo(view.photo, view.mesh, view.camera, size=guide.size)
+    lit = torch.ones_like(baked.weight)
+    if view.light is not None:
+        baked, lit = without_light(baked, view.mesh, view.light, guide.mask("face"))
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
     trust = trust * guide.mask("skin") if "skin" in data.regions else trust
+    trust = trust * lit
     # What hides a texel ends suddenly; trust in its neighbours fades out towards it.
     seen = (baked.weight > 0) | ~guide.covered
     trust = trust * (2 * _blurred(seen.float(), guide.size // 64) - 1).clamp(0, 1)
@@ -238,9 +252,7 @@ def _blended(
 
 
 @one_thread()
-def photo_texture(
-    data: HeadData, views: Sequence[PhotoView], *, size: int
-) -> Float[Tensor, "3 size size"]:
+def photo_texture(data: HeadData, views: Sequence[PhotoView], *, size: int) -> Painted:
     """A whole texture from photos of one person.
 
     Skin is taken from the photos where they show it well, from the mirror image of the other side
@@ -253,14 +265,14 @@ def photo_texture(
         size: Texels on a side, a power of two.
 
     Returns:
-        sRGB colours in [0, 1].
+        Colours, and how far they are the photos'.
     """
     guide = texel_guide(data, size)
     each = [_trusted(data, guide, view) for view in views]
     baked, trust = each[0] if len(each) == 1 else _blended(views, each)
     skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), SKIN)
     photo, irises = views[0].photo, views[0].irises
-    rgb, support = baked.rgb, trust
+    rgb, support, told = baked.rgb, trust, trust
     if guide.mirror_uv is not None:
         # Colours count by their trust, or what was not seen would bleed in at the border.
         both = torch.cat([baked.rgb * trust, trust[None]])
@@ -271,6 +283,7 @@ def photo_texture(
         total = (trust + share).clamp(min=1e-6)
         rgb = (baked.rgb * trust + other[:3] * share) / total
         support = (trust + 4 * share).clamp(max=1)
+        told = trust + share
     out = fill_over_surface(rgb, support, data.topology)
     iris = _iris_colour(photo, irises)
     white = _median_colour(
@@ -293,4 +306,4 @@ def photo_texture(
     ):  # fmt: skip
         plain = torch.tensor(colour)
         guide.paint(out, (region,), plain.mean().expand(3) if grey else plain)
-    return out.reshape(3, size, size)
+    return Painted(rgb=out.reshape(3, size, size), trust=told.clamp(0, 1))

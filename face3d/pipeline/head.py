@@ -29,7 +29,7 @@ from face3d.export import (
 from face3d.metric.measurements import Measurements
 from face3d.metric.scale import Scale
 from face3d.model import HeadModel
-from face3d.pipeline.appearance import PhotoView, irises_from_landmarks, photo_texture
+from face3d.pipeline.appearance import Painted, PhotoView, irises_from_landmarks, photo_texture
 from face3d.pipeline.heads import OPEN_HEAD
 from face3d.pipeline.saved import FINGERPRINT, METRES_PER_UNIT, Meshes, fingerprint
 from face3d.pipeline.true_size import KnownSizes, true_measurements, true_scale
@@ -49,12 +49,14 @@ class View:
         fit: The head in it; the identity is that of all photos.
         misfit: How much less likely its landmarks are than they could be with an identity of their
             own, as a difference of energies; see STRANGER.
+        light: As of a Head.
     """
 
     frame: Frame
     detection: Detection
     fit: FitResult
     misfit: float
+    light: Float[Tensor, "9 3"] | None = None
 
 
 STRANGER = 80.0
@@ -76,6 +78,8 @@ class Head(Meshes):
         head: Name or file of the head model, as load_head takes it.
         others: The other photos, when there are several; ``frame`` is the first.
         misfit: As of a View, for the first photo; zero when it is the only one.
+        light: Irradiance as spherical harmonics of render.sh_basis in the camera's axes, by colour;
+            up to a factor common with albedo. None after a fast fit.
         known: What the user knows of true sizes.
     """
 
@@ -87,6 +91,7 @@ class Head(Meshes):
     head: str = OPEN_HEAD
     others: tuple[View, ...] = ()
     misfit: float = 0.0
+    light: Float[Tensor, "9 3"] | None = None
     known: KnownSizes = field(default_factory=KnownSizes)
 
     def __post_init__(self) -> None:
@@ -150,7 +155,33 @@ class Head(Meshes):
 
     @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
-        """Base colour, sRGB in [0, 1]: from the photos where they show the head."""
+        """The photos' colours with their light, sRGB in [0, 1]."""
+        return self._painted(with_light=True).rgb
+
+    @cached_property
+    def albedo(self) -> Float[Tensor, "3 size size"]:
+        """Base colour with the light taken out, sRGB in [0, 1].
+
+        What is lit most counts as lit by white of one: a photo does not say whether light is
+        strong or skin is light (docs/design/albedo.md).
+
+        Raises:
+            InputError: The head comes from a fast fit, which knows nothing of light.
+        """
+        return self._unlit.rgb
+
+    @cached_property
+    def confidence(self) -> Float[Tensor, "size size"]:
+        """How far the photos tell each texel: 0 made up, 1 seen well; mirrored ones below 0.3."""
+        return (self._unlit if self.light is not None else self._painted(with_light=True)).trust
+
+    @cached_property
+    def _unlit(self) -> Painted:
+        if self.light is None:
+            raise InputError("A fast fit knows nothing of light; reconstruct without fast=True.")
+        return self._painted(with_light=False)
+
+    def _painted(self, *, with_light: bool) -> Painted:
         with torch.no_grad():
             views = [
                 PhotoView(
@@ -158,6 +189,7 @@ class Head(Meshes):
                     mesh=self.model.mesh(one.fit.params, frame="world"),
                     camera=one.fit.camera,
                     irises=irises_from_landmarks(one.detection.landmarks),
+                    light=None if with_light else one.light,
                 )
                 for one in (self, *self.others)
             ]

@@ -52,15 +52,15 @@ def test_reconstruct_writes_the_file_and_says_how_well_it_fits(run, portrait, tm
 
 def test_known_sizes_are_taken_and_said(run, portrait, tmp_path):
     target = tmp_path / "head.npz"
-    code, out, _ = run("reconstruct", portrait, "-o", target, "--pd-mm", 63)
+    code, out, _ = run("reconstruct", portrait, "-o", target, "--fast", "--pd-mm", 63)
     assert code == 0
     assert "PD 63.0 mm (sd 0.6; from known pupillary_distance" in out
     card = ("--card", 100, 100, 250, 100, 85.6)
-    code, out, _ = run("reconstruct", portrait, "-o", target, *card)
+    code, out, _ = run("reconstruct", portrait, "-o", target, "--fast", *card)
     assert code == 0
     assert "known points" in out
     for wrong in (("--pd-mm", -63), ("--depth", tmp_path / "none.png"), ("--focal-px", 0)):
-        code, _, error = run("reconstruct", portrait, "-o", target, *wrong)
+        code, _, error = run("reconstruct", portrait, "-o", target, "--fast", *wrong)
         assert code == 2
         assert only_message(error)
     code, _, error = run("reconstruct", portrait, "-o", target, "--face", "all", "--pd-mm", 63)
@@ -71,7 +71,9 @@ def test_known_sizes_are_taken_and_said(run, portrait, tmp_path):
 def test_all_faces_get_numbers(run, tmp_path):
     face = pictures.astronaut()[:300, 100:400]
     Image.fromarray(np.concatenate([face, face], axis=1)).save(tmp_path / "two.png")
-    code, _, _ = run("reconstruct", tmp_path / "two.png", "-o", tmp_path / "h.npz", "--face", "all")
+    code, _, _ = run(
+        "reconstruct", tmp_path / "two.png", "-o", tmp_path / "h.npz", "--face", "all", "--fast"
+    )
     assert code == 0
     # The numbers are those that --face takes.
     assert (tmp_path / "h-0.npz").exists()
@@ -254,7 +256,7 @@ def test_the_photo_is_never_overwritten(run, tmp_path, name):
 
 def test_render_draws_a_film_of_a_reconstructed_head(run, portrait, tmp_path):
     head = tmp_path / "head.glb"
-    assert run("reconstruct", portrait, "-o", head, "--texture", 128)[0] == 0
+    assert run("reconstruct", portrait, "-o", head, "--fast", "--texture", 128)[0] == 0
     options = ("--size", "64x48", "--seconds", 0.2, "--fps", 10)
     code, out, _ = run("render", head, "-o", tmp_path / "film.mp4", *options)
     assert code == 0

@@ -94,7 +94,7 @@ def test_several_photos_keep_one_identity_and_weights_their_bounds(refiner):
     assert not torch.equal(first.params.shape, start[0].params.shape)
     for fit in refined.fits:
         assert 0 <= fit.params.expression.min() <= fit.params.expression.max() <= 1
-    assert refined.light.shape == (2, 9)
+    assert refined.light.shape == (2, 9, 3)
 
 
 def test_the_result_does_not_change_from_run_to_run(refiner):
@@ -123,7 +123,7 @@ def test_faces_at_the_border_of_the_photo_are_cut_out_all_the_same(refiner):
 def test_albedo_varies_smoothly_on_skin_and_not_elsewhere():
     data = load_head("open").data
     basis = albedo_basis(data)
-    assert basis.modes.shape == (len(data.v_template), SMOOTH_MODES + 1)
+    assert basis.modes.shape == (len(data.v_template), SMOOTH_MODES + 2)
     assert (basis.modes[torch.as_tensor(data.regions["eyes"])] == 0).all()
     edges = torch.as_tensor(data.faces[data.regions["cheeks"][data.faces].all(1)][:, :2])
     smooth = basis.modes[:, :SMOOTH_MODES]

@@ -30,7 +30,7 @@ def test_without_open_eyes_the_iris_is_brown():
 
 
 def test_closed_eyes_have_no_iris():
-    head = face3d.reconstruct(data.astronaut(), texture=128)
+    head = face3d.reconstruct(data.astronaut(), texture=128, fast=True)
     landmarks = head.detection.landmarks.copy()
     assert len(irises_from_landmarks(landmarks)) == 2
     landmarks[[386, 159]] = landmarks[[374, 145]]
@@ -39,7 +39,7 @@ def test_closed_eyes_have_no_iris():
 
 def test_a_grey_photo_gives_a_grey_texture():
     grey = data.astronaut().mean(-1).astype(np.uint8)
-    texture = face3d.reconstruct(grey, texture=256).texture
+    texture = face3d.reconstruct(grey, texture=256, fast=True).texture
     covered = texture.sum(0) > 0
     chroma = (texture.amax(0) - texture.amin(0))[covered]
     # The eye sockets' lining keeps a trace of its tint.

@@ -16,7 +16,7 @@ def photo() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def head(photo) -> face3d.Head:
-    return face3d.reconstruct(photo, texture=256)
+    return face3d.reconstruct(photo, texture=256, fast=True)
 
 
 def test_the_head_lies_on_the_photo(head):
@@ -51,7 +51,7 @@ def test_every_kind_of_input_gives_the_same_head(head, photo, tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
     for source in (path, str(path), path.read_bytes(), Image.fromarray(photo)):
-        again = face3d.reconstruct(source, texture=256)
+        again = face3d.reconstruct(source, texture=256, fast=True)
         torch.testing.assert_close(again.params.shape, head.params.shape)
 
 
@@ -99,9 +99,9 @@ def test_other_files(head, tmp_path, suffix):
 
 def test_several_faces_are_found_one_by_one(photo):
     pair = np.concatenate([photo[:300, 100:400], photo[:300, 100:400]], axis=1)
-    heads = face3d.reconstruct_all(pair, texture=128)
+    heads = face3d.reconstruct_all(pair, texture=128, fast=True)
     assert len(heads) == 2
-    second = face3d.reconstruct(pair, face=1, texture=128)
+    second = face3d.reconstruct(pair, face=1, texture=128, fast=True)
     # Fitted in a batch and alone, a face may stop a step earlier or later.
     moved = (second.neutral.vertices - heads[1].neutral.vertices).norm(dim=-1)
     assert moved.max() < 0.001
@@ -110,11 +110,11 @@ def test_several_faces_are_found_one_by_one(photo):
 def test_what_cannot_be_done_is_said(photo, tmp_path):
     blank = np.full((200, 200, 3), 127, dtype=np.uint8)
     with pytest.raises(DetectionError, match="No face"):
-        face3d.reconstruct(blank)
+        face3d.reconstruct(blank, fast=True)
     with pytest.raises(DetectionError):
-        face3d.reconstruct(photo, face=5)
+        face3d.reconstruct(photo, face=5, fast=True)
     with pytest.raises(AssetError, match="no head 'nobody'"):
-        face3d.reconstruct(photo, head="nobody")
+        face3d.reconstruct(photo, head="nobody", fast=True)
     with pytest.raises(InputError):
         face3d.reconstruct(np.full((50, 50, 3), np.nan))
 

@@ -12,7 +12,7 @@ from face3d.export import read_params, write_params
 
 @pytest.fixture(scope="module")
 def head():
-    return face3d.reconstruct(data.astronaut(), texture=128)
+    return face3d.reconstruct(data.astronaut(), texture=128, fast=True)
 
 
 def test_a_parameter_file_reloads_to_the_same_head(head, tmp_path):

@@ -89,32 +89,35 @@ def test_another_persons_photo_has_a_misfit():
 
 def test_pictures_of_any_size_are_fused(astronaut):
     smaller = Image.fromarray(astronaut).resize((400, 400))
-    head = face3d.reconstruct([astronaut, smaller], texture=128)
+    head = face3d.reconstruct([astronaut, smaller], texture=128, fast=True)
     assert len(head.others) == 1
     assert head.others[0].fit.camera.width == 400
     torch.testing.assert_close(head.others[0].fit.params.shape, head.params.shape)
     assert head.strangers == ()
-    single = face3d.reconstruct(astronaut, texture=128)
+    single = face3d.reconstruct(astronaut, texture=128, fast=True)
     assert (head.texture - single.texture).abs().mean() < 0.03
 
 
 def test_a_list_of_one_is_one_photo(astronaut):
-    one, alone = face3d.reconstruct([astronaut]), face3d.reconstruct(astronaut)
+    one, alone = (
+        face3d.reconstruct([astronaut], fast=True),
+        face3d.reconstruct(astronaut, fast=True),
+    )
     torch.testing.assert_close(one.params.shape, alone.params.shape)
 
 
 def test_exposure_is_brought_to_the_first_photos(astronaut):
     darker = (astronaut * 0.6).astype(np.uint8)
-    bright = face3d.reconstruct([astronaut, darker], texture=128).texture
-    dark = face3d.reconstruct([darker, astronaut], texture=128).texture
+    bright = face3d.reconstruct([astronaut, darker], texture=128, fast=True).texture
+    dark = face3d.reconstruct([darker, astronaut], texture=128, fast=True).texture
     # The second photo is the same picture: fused, it must not dim the first.
-    single = face3d.reconstruct(astronaut, texture=128).texture
+    single = face3d.reconstruct(astronaut, texture=128, fast=True).texture
     assert (bright - single).abs().mean() < 0.02
     assert dark.mean() < 0.8 * bright.mean()
 
 
 def test_strangers_are_named(astronaut):
-    head = face3d.reconstruct([astronaut, astronaut], texture=128)
+    head = face3d.reconstruct([astronaut, astronaut], texture=128, fast=True)
     marked = dataclasses.replace(head, misfit=500.0)
     assert marked.strangers == ("photo 1",) or "photo 1" not in marked.frame.source
     assert len(marked.strangers) == 1
@@ -122,8 +125,8 @@ def test_strangers_are_named(astronaut):
 
 def test_bad_lists(astronaut):
     with pytest.raises(InputError, match="photos"):
-        face3d.reconstruct([])
+        face3d.reconstruct([], fast=True)
     with pytest.raises(InputError, match="largest"):
-        face3d.reconstruct([astronaut, astronaut], face=0)
+        face3d.reconstruct([astronaut, astronaut], face=0, fast=True)
     with pytest.raises(DetectionError):
-        face3d.reconstruct([astronaut, np.zeros((64, 64, 3), np.uint8)])
+        face3d.reconstruct([astronaut, np.zeros((64, 64, 3), np.uint8)], fast=True)

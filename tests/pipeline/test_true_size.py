@@ -20,7 +20,7 @@ from face3d.render import rasterize
 
 @pytest.fixture(scope="module")
 def head() -> face3d.Head:
-    return face3d.reconstruct(pictures.astronaut(), texture=128)
+    return face3d.reconstruct(pictures.astronaut(), texture=128, fast=True)
 
 
 def known(head: face3d.Head, sizes: KnownSizes) -> face3d.Head:
@@ -139,7 +139,7 @@ def test_blur_and_few_pixels_silence_the_iris():
         gaussian_filter(photo, (4, 4, 0)),
         np.asarray(Image.fromarray(photo[:256, 100:356]).resize((80, 80))),
     ):
-        rough = face3d.reconstruct(picture, texture=128)
+        rough = face3d.reconstruct(picture, texture=128, fast=True)
         iris = next(s for s in rough.scale.sources if s.name == "iris")
         assert not iris.used
         assert iris.note
@@ -149,12 +149,12 @@ def test_blur_and_few_pixels_silence_the_iris():
 
 def test_reconstruct_takes_what_is_known_and_checks_it_at_once():
     photo = pictures.astronaut()
-    head = face3d.reconstruct(photo, texture=128, known={"pupillary_distance": 63.0})
+    head = face3d.reconstruct(photo, texture=128, known={"pupillary_distance": 63.0}, fast=True)
     assert head.measurements["pupillary_distance"].mm == pytest.approx(63.0)
     with pytest.raises(InputError, match="shape"):
-        face3d.reconstruct(photo, known=KnownSizes(depth_m=np.ones((10, 10))))
+        face3d.reconstruct(photo, known=KnownSizes(depth_m=np.ones((10, 10))), fast=True)
     with pytest.raises(InputError, match="values on the face"):
-        face3d.reconstruct(photo, known=KnownSizes(depth_m=np.full((512, 512), np.nan)))
+        face3d.reconstruct(photo, known=KnownSizes(depth_m=np.full((512, 512), np.nan)), fast=True)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_stated_deviations_are_honest_on_random_heads(monkeypatch):
             rng, model, scene, torch.tensor(iris_painted(rng, eyes, skins[k % 3]))
         )
         try:
-            head = face3d.reconstruct(picture)
+            head = face3d.reconstruct(picture, fast=True)
         except DetectionError:
             continue
         eye_centres = model.joints(scene.params.shape)[[3, 4]]
