@@ -290,7 +290,8 @@ def predicted(model: HeadModel, params: face3d.Head | None, *, at_rest: bool) ->
             vertices = params.neutral.vertices
         else:
             vertices = model.mesh(params.params, frame="head").vertices
-    vertices = vertices.double().numpy()
+    size = 1.0 if params is None else params.scale.metres_per_unit
+    vertices = size * vertices.double().numpy()
     data = model.data
     known, rows = data.embeddings["ibug68"], list(FROM_IBUG68)
     corners = vertices[data.faces[known.face_index[rows]]]
@@ -301,15 +302,17 @@ def predicted(model: HeadModel, params: face3d.Head | None, *, at_rest: bool) ->
     return Prediction(
         vertices=vertices,
         landmarks=(corners * known.barycentric[rows][..., None]).sum(1),
-        pd_m=float(np.linalg.norm(pupils[0] - pupils[1])),
+        pd_m=1e-3 * params.measurements["pupillary_distance"].mm
+        if params is not None
+        else float(np.linalg.norm(pupils[0] - pupils[1])),
     )
 
 
 Method = Callable[[Sequence[np.ndarray]], "face3d.Head | None"]
 METHODS: dict[str, Method] = {
     "mean": lambda photos: None,
-    "landmarks": lambda photos: face3d.reconstruct(list(photos), texture=128),
-    "full": lambda photos: face3d.reconstruct(list(photos), texture=128, fast=False),
+    "landmarks": lambda photos: face3d.reconstruct(list(photos), texture=128, fast=True),
+    "full": lambda photos: face3d.reconstruct(list(photos), texture=128),
 }
 
 

@@ -53,7 +53,9 @@ def timings() -> dict[str, object]:
         head.save(Path(folder) / "head.glb")
 
     with tempfile.TemporaryDirectory() as folder:
-        detect_and_fit = timed_ms(lambda: face3d.reconstruct(photo, fast=True), repeats=15, warm_up=4)
+        detect_and_fit = timed_ms(
+            lambda: face3d.reconstruct(photo, fast=True), repeats=15, warm_up=4
+        )
         whole = timed_ms(glb, repeats=5)
         start = time.perf_counter()
         subprocess.run(
