@@ -7,6 +7,7 @@ shading; unlike there, colours are compared as logarithms, where exposure and al
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import interpolate as interpolate_picture
 
 from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.threads import one_thread
@@ -37,6 +39,10 @@ MEDIAN_OF_THREE = 2.366
 """Median of the sum of three squared standard normal numbers."""
 
 PIXEL_SHARE = 0.3
+WAVES_TAKEN, WAVE_PX, MOST_WAVE = 0.7, 8, 0.4
+"""Neighbouring colours err together, by gloss, shadows and albedo: of the differences' running
+mean over two to three WAVE_PX this share is taken away, none counted as more than MOST_WAVE."""
+
 DEGREES = 3.0
 """Of freedom of the colours' noise: hair, glasses and highlights are outliers."""
 
@@ -258,7 +264,8 @@ class PhotometricFitter:
         """Squared differences of logarithms, and where they count."""
         log_color, mask = self._drawn(scene, state, k)
         wanted = (scene.stages[k].linear + DARK).log().movedim(0, -1)
-        return (log_color - wanted).square().sum(-1), mask
+        off = log_color - wanted
+        return (off - WAVES_TAKEN * _waves(off, mask)).square().sum(-1), mask
 
     def _noise(self, scene: "_Scene", k: int) -> "_Noise":
         """How far the colours of a photo are off at present."""
@@ -319,6 +326,18 @@ def _stage(photo: UInt8[np.ndarray, "h w 3"], observed: LandmarkObservations) ->
     return PhotoStage(linear=linear, scale=CROP_PX / (2 * half), left_px=left, top_px=top)
 
 
+def _waves(
+    off: Float[Tensor, "size size 3"], mask: Bool[Tensor, "size size"]
+) -> Float[Tensor, "size size 3"]:
+    """What of the differences is the same over some distance, where the mask is."""
+    inside = mask[..., None].to(off.dtype)
+    cut = torch.cat([off.clamp(-MOST_WAVE, MOST_WAVE) * inside, inside], dim=-1)
+    coarse = avg_pool2d(cut.movedim(-1, 0)[None], WAVE_PX)
+    coarse = avg_pool2d(coarse, 3, stride=1, padding=1)
+    mean = coarse[:, :3] / coarse[:, 3:].clamp(min=1e-3)
+    return interpolate_picture(mean, size=off.shape[:2], mode="bilinear")[0].movedim(0, -1)
+
+
 def _limited(steps: Tensor) -> Tensor:
     """The same for small steps; never beyond MOST_STEP."""
     return MOST_STEP * (steps / MOST_STEP).tanh()
@@ -331,17 +350,33 @@ def _coefficients(steps: Float[Tensor, "*photo 9"]) -> Float[Tensor, "*photo 9"]
     return even + LIGHT_UNIT * steps
 
 
+class _DivergedError(Exception):
+    """A line search has left the numbers."""
+
+
 def _minimise(tensors: list[Tensor], energy: Callable[[], Tensor], evaluations: int) -> None:
-    """L-BFGS with a strong Wolfe line search."""
+    """L-BFGS with a strong Wolfe line search; the tensors end at the best that was seen."""
     search = torch.optim.LBFGS(
         tensors, max_iter=evaluations, max_eval=evaluations, history_size=HISTORY,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
+    best, kept = float("inf"), [t.detach().clone() for t in tensors]
 
     def closure() -> Tensor:
+        nonlocal best, kept
         search.zero_grad()
+        if not all(bool(torch.isfinite(t).all()) for t in tensors):
+            raise _DivergedError
         value = energy()
         value.backward()
+        if not all(bool(torch.isfinite(t.grad).all()) for t in tensors if t.grad is not None):
+            raise _DivergedError
+        if float(value.detach()) < best:
+            best, kept = float(value.detach()), [t.detach().clone() for t in tensors]
         return value
 
-    search.step(closure)
+    with suppress(_DivergedError):
+        search.step(closure)
+    with torch.no_grad():
+        for tensor, value in zip(tensors, kept, strict=True):
+            tensor.copy_(value)

@@ -10,6 +10,7 @@ from face3d.fit import PhotometricFitter
 from face3d.fit.albedo_basis import SMOOTH_MODES, albedo_basis
 from face3d.fit.landmark_fit import LandmarkObservations
 from face3d.fit.landmark_noise import view_angles
+from face3d.fit.photometric_fit import _minimise
 from face3d.pipeline import load_head
 from face3d.pipeline.reconstruct import _fitter
 from face3d.render import SphericalHarmonics, matte, render, srgb_from_linear
@@ -128,3 +129,17 @@ def test_albedo_varies_smoothly_on_skin_and_not_elsewhere():
     edges = torch.as_tensor(data.faces[data.regions["cheeks"][data.faces].all(1)][:, :2])
     smooth = basis.modes[:, :SMOOTH_MODES]
     assert (smooth[edges[:, 0]] - smooth[edges[:, 1]]).abs().mean() < 0.05
+
+
+def test_a_search_that_leaves_the_numbers_ends_at_its_best():
+    x = torch.tensor([3.0], requires_grad=True)
+    calls = 0
+
+    def energy() -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return (x**2).sum() if calls < 4 else (x * torch.nan).sum()
+
+    _minimise([x], energy, 20)
+    assert torch.isfinite(x).all()
+    assert abs(float(x.detach())) < 3.0
