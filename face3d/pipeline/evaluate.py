@@ -180,7 +180,8 @@ def read_prediction(
     if suffix == ".npz":
         head = load(path)
         data = head.model.data
-        vertices, faces = head.neutral.vertices.double().numpy(), data.faces
+        vertices = head.metres_per_unit * head.neutral.vertices.double().numpy()
+        faces = data.faces
     elif suffix == ".glb":
         character, _ = read_glb(path)
         vertices, faces = character.vertices.astype(np.float64), character.topology.faces

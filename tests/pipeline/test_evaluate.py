@@ -8,7 +8,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from face3d.core import HeadParams, InputError
+from face3d.core import Camera, HeadParams, InputError
 from face3d.export import SavedParams, write_params
 from face3d.metric import FROM_IBUG68
 from face3d.pipeline import load_head
@@ -203,3 +203,22 @@ def test_the_now_folder(model, person, tmp_path):
     np.savetxt(mine / "A/selfie/2.txt", np.zeros((7, 3)))
     with pytest.raises(InputError, match=r"A/selfie/2\.jpg: .*one point"):
         evaluate_now(now, mine)
+
+
+def test_a_parameter_file_counts_in_the_size_that_it_states(model, tmp_path):
+    """Its meshes are in the fit's units; metric errors once took these for metres."""
+    zeros = torch.zeros
+    params = HeadParams(
+        shape=zeros(model.identity_count), expression=zeros(model.expression_count),
+        neck=zeros(3), jaw=zeros(3), eyes=zeros(2, 3), world_from_head=torch.eye(4),
+    )  # fmt: skip
+    half = torch.tensor(50.0)
+    camera = Camera(
+        fx=half, fy=half, cx=half, cy=half, width=100, height=100, camera_from_world=torch.eye(4)
+    )
+    saved = SavedParams(
+        head="open", params=params, camera=camera, arrays={"metres_per_unit": np.asarray(1.25)}
+    )
+    write_params(tmp_path / "h.npz", saved)
+    read = read_prediction(tmp_path / "h.npz", None)
+    np.testing.assert_allclose(read.vertices, 1.25 * model.data.v_template, atol=1e-5)
