@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from face3d.core.errors import AssetError, InputError
 from face3d.core.landmarks import LAYOUT_SIZES
 from face3d.core.threads import one_thread
-from face3d.core.transforms import rigid_from_parts
-from face3d.core.types import Camera, FitResult, HeadParams
+from face3d.core.types import FitResult
 from face3d.fit.landmark_head import LandmarkHead, thinned_landmarks
 from face3d.fit.landmark_noise import LandmarkNoise
 from face3d.fit.landmark_problem import FitState, LandmarkProblem, Observed
+from face3d.fit.landmark_solution import Solution, outside_inference, packed_result
 from face3d.fit.priors import (
     FitPriors,
     ParameterLayout,
@@ -55,32 +55,12 @@ class LandmarkObservations:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Solution:
-    """Where the iteration ended."""
-
-    vector: Float[Tensor, "batch parameter"]
-    rotation: Float[Tensor, "batch 3 3"]
-    hessian: Float[Tensor, "batch parameter parameter"]  # of the last step
-    converged: Bool[Tensor, "batch"]
-    iterations: Int[Tensor, "batch"]
-
-    def pick(self, k: int) -> "_Solution":
-        """One face of the batch, as a batch of one."""
-        return _Solution(**{f.name: getattr(self, f.name)[k : k + 1] for f in fields(self)})
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Stage:
     """What one stage of the fit works with."""
 
     head: LandmarkHead
     layout: ParameterLayout
     precision: Tensor
-
-
-def _outside_inference(solution: _Solution) -> _Solution:
-    """Copies that autograd may use."""
-    return _Solution(**{f.name: getattr(solution, f.name).clone() for f in fields(solution)})
 
 
 class LandmarkFitter:
@@ -151,7 +131,7 @@ class LandmarkFitter:
         with one_thread(), torch.inference_mode():
             solution = self._solve(observed, iterations, tolerance)
         with one_thread(), torch.no_grad():
-            return self._result(_outside_inference(solution), observed)
+            return self._result(outside_inference(solution), observed)
 
     def _require_usable(self, observed: LandmarkObservations) -> None:
         count = len(self.noise.mirror)
@@ -174,9 +154,7 @@ class LandmarkFitter:
         if bool((extent < MIN_EXTENT_PX).any()):
             raise InputError("All landmarks of a face lie in one place; leave it out.")
 
-    def _solve(
-        self, observed: LandmarkObservations, iterations: int, tolerance: float
-    ) -> "_Solution":
+    def _solve(self, observed: LandmarkObservations, iterations: int, tolerance: float) -> Solution:
         problem = self._problem(observed, self.rough)
         state = problem.start()
         for _ in range(ROUGH_STEPS):
@@ -206,7 +184,7 @@ class LandmarkFitter:
             active = active & ~((better & (gain < tolerance)) | (damping > 1e5))
             if not bool(active.any()):
                 break
-        return _Solution(
+        return Solution(
             vector=state.vector,
             rotation=state.rotation,
             hessian=hessian,
@@ -242,7 +220,7 @@ class LandmarkFitter:
             alone = self._solve(everything, iterations, tolerance)
             together = self._solve_together(everything, alone, iterations, tolerance)
         with one_thread(), torch.no_grad():
-            own, shared = _outside_inference(alone), _outside_inference(together)
+            own, shared = outside_inference(alone), outside_inference(together)
             results = [self._result(shared.pick(k), one) for k, one in enumerate(observed)]
             free = [self._result(own.pick(k), one) for k, one in enumerate(observed)]
         misfits = [
@@ -271,7 +249,7 @@ class LandmarkFitter:
         problem.set_noise(state)
         hessian, _ = problem.normal_equations(state)
         count = len(observed)
-        solution = _Solution(
+        solution = Solution(
             vector=state.vector,
             rotation=state.rotation,
             hessian=hessian,
@@ -313,8 +291,8 @@ class LandmarkFitter:
         return state
 
     def _solve_together(
-        self, observed: LandmarkObservations, alone: "_Solution", iterations: int, tolerance: float
-    ) -> "_Solution":
+        self, observed: LandmarkObservations, alone: Solution, iterations: int, tolerance: float
+    ) -> Solution:
         """From the fits of the single pictures, whose identities start at their mean."""
         vector, part = alone.vector.clone(), self.full.layout.identity
         vector[:, part] = vector[:, part].mean(0)
@@ -338,7 +316,7 @@ class LandmarkFitter:
             if done:
                 break
         count = len(vector)
-        return _Solution(
+        return Solution(
             vector=state.vector,
             rotation=state.rotation,
             hessian=hessian,
@@ -377,72 +355,14 @@ class LandmarkFitter:
             ),
         )
 
-    def _result(
-        self,
-        found: "_Solution",
-        observed: LandmarkObservations,
-    ) -> FitResult:
-        """Pack the solution into records; the Hessian is that of the last step."""
-        state = FitState(vector=found.vector, rotation=found.rotation)
-        v, at = state.vector, self.full.layout
-        batch = observed.points_px.shape[:-2]
-        everything = self._problem(observed, self.full)
-        noise = everything.set_noise(state)
-        whitened = everything.whitened(state)
-        counted = (everything.observed.visibility > 0.5).float()
-        residual = whitened * noise.spread_px
-
-        def mean_length(difference: Tensor) -> Tensor:
-            return (difference.norm(dim=-1) * counted).sum(-1) / counted.sum(-1).clamp(min=1)
-
-        variance = torch.cholesky_inverse(torch.linalg.cholesky_ex(found.hessian)[0])
-        deviation = variance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
-
-        energies = everything.energies(state, whitened)
-
-        def shaped(value: Tensor) -> Tensor:
-            return value.reshape((*batch, *value.shape[1:])).float()
-
-        def eyes(value: Tensor) -> Tensor:
-            return shaped(torch.stack([value[:, at.left_eye], value[:, at.right_eye]], dim=1))
-
-        focal = shaped(v[:, at.log_focal].exp())
-        # Products of many rotations drift off the group; this is Newton's step back to it.
-        drifted = state.rotation
-        rotation = 0.5 * (3 * drifted - drifted @ drifted.mT @ drifted)
-        pose = rigid_from_parts(rotation, everything.translation(state))
-        return FitResult(
-            params=HeadParams(
-                shape=shaped(v[:, at.identity]),
-                expression=shaped(v[:, at.expression]),
-                neck=shaped(torch.zeros(len(v), 3)),
-                jaw=shaped(v[:, at.jaw]),
-                eyes=eyes(v),
-                world_from_head=shaped(pose),
-            ),
-            camera=Camera(
-                fx=focal,
-                fy=focal,
-                cx=shaped(everything.observed.centre_px[:, 0]),
-                cy=shaped(everything.observed.centre_px[:, 1]),
-                width=int(observed.width_px.reshape(-1)[0]),
-                height=int(observed.height_px.reshape(-1)[0]),
-                camera_from_world=shaped(torch.eye(4).repeat(len(v), 1, 1)),
-            ),
-            energies={name: shaped(e) for name, e in energies.items()},
-            landmark_error_px=shaped(mean_length(residual)),
-            reprojection_error_px=shaped(mean_length(residual + noise.bias_px)),
-            converged=(found.converged & torch.isfinite(v).all(-1)).reshape(batch),
-            iterations=found.iterations.reshape(batch),
-            standard_deviation={
-                "shape": shaped(deviation[:, at.identity]),
-                "expression": shaped(deviation[:, at.expression]),
-                "jaw": shaped(deviation[:, at.jaw]),
-                "eyes": eyes(deviation),
-                "rotation": shaped(deviation[:, at.rotation]),
-                "place_px_px_log": shaped(deviation[:, at.place]),
-                "log_focal": shaped(deviation[:, at.log_focal]),
-            },
+    def _result(self, found: Solution, observed: LandmarkObservations) -> FitResult:
+        """Records of a solution for these landmarks."""
+        return packed_result(
+            found,
+            self._problem(observed, self.full),
+            tuple(observed.points_px.shape[:-2]),
+            int(observed.width_px.reshape(-1)[0]),
+            int(observed.height_px.reshape(-1)[0]),
         )
 
 

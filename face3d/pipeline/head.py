@@ -156,7 +156,7 @@ class Head(Meshes):
     @cached_property
     def texture(self) -> Float[Tensor, "3 size size"]:
         """The photos' colours with their light, sRGB in [0, 1]."""
-        return self._painted(with_light=True).rgb
+        return self._lit.rgb
 
     @cached_property
     def albedo(self) -> Float[Tensor, "3 size size"]:
@@ -173,7 +173,11 @@ class Head(Meshes):
     @cached_property
     def confidence(self) -> Float[Tensor, "size size"]:
         """How far the photos tell each texel: 0 made up, 1 seen well; mirrored ones below 0.3."""
-        return (self._unlit if self.light is not None else self._painted(with_light=True)).trust
+        return (self._unlit if self.light is not None else self._lit).trust
+
+    @cached_property
+    def _lit(self) -> Painted:
+        return self._painted(with_light=True)
 
     @cached_property
     def _unlit(self) -> Painted:

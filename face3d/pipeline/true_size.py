@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from face3d.core.camera import focal_px_from_equivalent_mm
 from face3d.core.errors import InputError
 from face3d.core.types import Frame
+from face3d.fit.priors import FitPriors
 from face3d.metric.measurements import (
     MEASUREMENTS,
     MeasurableHead,
@@ -255,8 +256,7 @@ def _focal_note(photo: SizedPhoto) -> str:
     focal_px = _exif_focal_px(photo.frame)
     if focal_px is None:
         return ""
-    # 0.1 is the prior that the fit gives to EXIF (fit/priors.py).
-    pull = math.log(float(photo.fit.camera.fx) / focal_px) / 0.1
+    pull = math.log(float(photo.fit.camera.fx) / focal_px) / FitPriors().log_focal_exif
     if abs(pull) <= MOST_FOCAL_PULL:
         return ""
     much = "shorter" if pull > 0 else "longer"

@@ -1,30 +1,13 @@
 """face3d evaluate as a user meets it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import trimesh
 
-from face3d.cli import main
 from face3d.pipeline import load_head
 from face3d.pipeline.evaluate import read_prediction
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["face3d", "evaluate", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 @pytest.fixture
@@ -43,7 +26,7 @@ def files(tmp_path):
 
 def test_one_prediction(run, files):
     target = files / "out" / "results.json"
-    code, out, _ = run(
+    code, out, _ = run("evaluate",
         files / "head.ply", files / "scan.obj", "--landmarks", files / "scan.txt", "--metric",
         "--regions", "-o", target,
     )  # fmt: skip
@@ -78,7 +61,7 @@ def test_one_prediction(run, files):
 def test_bad_input_ends_with_one_sentence(run, files, monkeypatch, arguments, says):
     monkeypatch.chdir(files)
     before = sorted(files.iterdir())
-    code, _, error = run(*arguments)
+    code, _, error = run("evaluate", *arguments)
     assert code == 2
     assert error.startswith("face3d: ")
     assert error.count("\n") == 1
