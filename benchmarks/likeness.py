@@ -11,6 +11,7 @@ protocol's. ICT is for measuring only: nothing is trained or tuned on it.
 """
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -281,16 +282,16 @@ class Prediction:
     pd_m: float
 
 
-def predicted(model: HeadModel, params: face3d.Head | None, *, at_rest: bool) -> Prediction:
+def predicted(model: HeadModel, head: face3d.Head | None, *, at_rest: bool) -> Prediction:
     """The surface to compare; no head is the mean head."""
     with torch.no_grad():
-        if params is None:
+        if head is None:
             vertices = model(torch.zeros(model.identity_count), torch.zeros(model.expression_count))
         elif at_rest:
-            vertices = params.neutral.vertices
+            vertices = head.neutral.vertices
         else:
-            vertices = model.mesh(params.params, frame="head").vertices
-    size = 1.0 if params is None else params.scale.metres_per_unit
+            vertices = head.model.mesh(head.params, frame="head").vertices
+    size = 1.0 if head is None else head.scale.metres_per_unit
     vertices = size * vertices.double().numpy()
     data = model.data
     known, rows = data.embeddings["ibug68"], list(FROM_IBUG68)
@@ -302,8 +303,8 @@ def predicted(model: HeadModel, params: face3d.Head | None, *, at_rest: bool) ->
     return Prediction(
         vertices=vertices,
         landmarks=(corners * known.barycentric[rows][..., None]).sum(1),
-        pd_m=1e-3 * params.measurements["pupillary_distance"].mm
-        if params is not None
+        pd_m=1e-3 * head.measurements["pupillary_distance"].mm
+        if head is not None
         else float(np.linalg.norm(pupils[0] - pupils[1])),
     )
 
@@ -410,6 +411,7 @@ def main() -> None:
     groups: dict[str, list[dict[str, object]]] = {"ict": [], "laser": []}
     for case in cases(options.heads, every=options.all, quick=options.quick):
         group = groups[case.truth.name.split()[0]]
+        print(f"{case.truth.name} ...", file=sys.stderr, flush=True)
         group += measure(case, options.methods, regions=options.regions)
     for name, rows in groups.items():
         if not rows:

@@ -19,6 +19,7 @@ from open_head.closing import (
     lid_closure,
     make_edge,
     push_out_of_sphere,
+    seam_ring,
 )
 from open_head.expressions import METRES_PER_DM, mirrored_name, read_shapes
 from open_head.identity import align_to_skull, build_identity_space, meaning_axes
@@ -57,17 +58,35 @@ def measure_mm(base: BaseMesh, layout: Layout, heads: np.ndarray) -> dict[str, n
     points = base.vertices[layout.base_of_skin]
     vault = heads[:, skin[points[:, 1] > 7.55]]
     above_nose = heads[:, skin[points[:, 1] > 7.2]]
-    midline = np.flatnonzero(np.abs(points[:, 0]) < 1e-4)
+    midline = np.flatnonzero((np.abs(points[:, 0]) < 1e-4) & (layout.skin_island == "face"))
     root = midline[(points[midline, 2] > 1.2) & (np.abs(points[midline, 1] - 7.33) < 0.15)]
     sellion = root[points[root, 2].argmin()]
     chin = midline[(points[midline, 2] > 1.2) & (points[midline, 1] < 6.4)]
     menton = chin[points[chin, 1].argmin()]
-    face = heads[:, skin[sellion]] - heads[:, skin[menton]]
+    profile = midline[(points[midline, 2] > 1.0) & (points[midline, 1] > 6.4)]
+    tip = profile[points[profile, 2].argmax()]
+    lip = profile[points[profile, 1] < points[tip, 1] - 0.15]
+    lip = lip[points[lip, 2].argmax()]
+    # Subnasale is the corner between nose and lip: the point farthest behind the line across it.
+    between = profile[(points[profile, 1] < points[tip, 1]) & (points[profile, 1] > points[lip, 1])]
+    (ay, az), (by, bz) = points[lip, 1:], points[tip, 1:]
+    behind = (points[between, 1] - ay) * (bz - az) - (points[between, 2] - az) * (by - ay)
+    subnasale = between[behind.argmax()]
+    mouth = kept(layout, layout.base_of_skin[seam_ring(layout, "mouth")])
+    corners = [mouth[base.vertices[layout.keep[mouth], 0].argmin()],
+               mouth[base.vertices[layout.keep[mouth], 0].argmax()]]  # fmt: skip
+
+    def apart(a: int, b: int) -> np.ndarray:
+        return np.linalg.norm(heads[:, a] - heads[:, b], axis=1) * 100
+
     eyes = [heads[:, kept(layout, base.groups[f"helper-{s}-eye"])].mean(1) for s in ("l", "r")]
     return {
         "head_length": np.ptp(above_nose[..., 2], axis=1) * 100,
         "head_breadth": np.ptp(vault[..., 0], axis=1) * 100,
-        "menton_sellion": np.linalg.norm(face, axis=1) * 100,
+        "menton_sellion": apart(skin[sellion], skin[menton]),
+        "subnasale_sellion": apart(skin[sellion], skin[subnasale]),
+        "nose_protrusion": apart(skin[tip], skin[subnasale]),
+        "lip_length": apart(*corners),
         "pupil_distance": (eyes[0] - eyes[1])[:, 0] * 100,
     }
 

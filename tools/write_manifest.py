@@ -23,6 +23,12 @@ BUNDLED = {
         "origin": "Detections of MediaPipe 0.10.21 on renders of the open head.",
         "how": "Measured by tools/calibrate_landmarks.py.",
     },
+    "relief_net": {
+        "file": "relief_net.npz",
+        "licence": "CC0-1.0",
+        "origin": "Synthetic skin drawn by tools/relief_study.",
+        "how": "Trained by tools/train_relief.py.",
+    },
 }
 FLAME = "https://flame.is.tue.mpg.de"
 BY_USER = {

@@ -30,6 +30,9 @@ def reconstruct(
     pose: Literal["neutral", "photo"] = "neutral",
     texture: int = 1024,
     fast: bool = False,
+    detail: bool = False,
+    maps: Path | None = None,
+    subdivide: int = 0,
     preview: Path | None = None,
     pd_mm: float | None = None,
     card: tuple[float, float, float, float, float] | None = None,
@@ -40,13 +43,18 @@ def reconstruct(
 
     Args:
         photos: The pictures.
-        output: File to write: .glb, .obj, .ply, .npz (parameters) or .png (preview). With
-            several faces their numbers, from 0 by size, are put before the ending.
+        output: File to write: .glb, .obj, .ply, .npz (parameters), .exr (displacement) or .png
+            (preview). With several faces their numbers, from 0 by size, are put before the ending.
         face: largest, all, or a number counting from 0 by size.
         head: Name or file of the head model.
         pose: How the head is saved, at rest or as in the (first) photo.
         texture: Texels on a side of the texture, a power of two.
         fast: Fit landmarks only, not form, light and albedo to the colours of the skin.
+        detail: Also find wrinkles, folds and pores; they go into normal maps and --maps.
+        maps: Also write every texture into this folder: with the photo's light, albedo,
+            confidence, and of --detail a normal map and a displacement map (EXR, metres).
+        subdivide: Make every face four, this many times; with --detail vertices follow wrinkles.
+            OBJ and PLY only.
         preview: Also write a preview PNG: photo, overlay, front and side.
         pd_mm: The person's pupillary distance, if it is known.
         card: Two places in the (first) photo at the depth of the eyes and how far apart they are:
@@ -77,21 +85,33 @@ def reconstruct(
             raise InputError("Known sizes are one person's; choose a --face.")
         if len(photos) > 1:
             raise InputError("--face all takes one photo; several show one person.")
-        heads = pipeline.reconstruct_all(next(iter(photos)), head=head, texture=texture, fast=fast)
+        heads = pipeline.reconstruct_all(
+            next(iter(photos)), head=head, texture=texture, fast=fast, detail=detail
+        )
     else:
         if face != "largest" and not (face.isascii() and face.isdecimal()):
             raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
         which = "largest" if face == "largest" else int(face)
         heads = [
             pipeline.reconstruct(
-                list(photos), face=which, head=head, texture=texture, fast=fast, known=known
+                list(photos),
+                face=which,
+                head=head,
+                texture=texture,
+                fast=fast,
+                detail=detail,
+                known=known,
             )
         ]
     for stranger in heads[0].strangers:
         print(f"face3d: {stranger} looks like somebody else than the rest.", file=sys.stderr)
     for number, one in enumerate(heads):
         path = _numbered(output, number, len(heads))
-        one.save(path, pose=pose)
+        if detail and one.detail_refused is not None:
+            print(f"face3d: no detail: {one.detail_refused}", file=sys.stderr)
+        one.save(path, pose=pose, subdivide=subdivide)
+        if maps is not None:
+            one.save_maps(maps if len(heads) == 1 else maps / str(number), pose=pose)
         print(
             f"{path}: landmark error {one.landmark_error_px:.1f} px "
             f"({one.landmark_error_percent:.2f}% of the face)"

@@ -1,5 +1,7 @@
 """Files that artists' and measuring tools open, and readers for the ones face3d wrote."""
 
+from face3d.export.exr import write_exr as write_exr
+from face3d.export.files import write_files as write_files
 from face3d.export.glb import write_glb as write_glb
 from face3d.export.glb_read import read_glb as read_glb
 from face3d.export.obj import write_obj as write_obj

@@ -247,6 +247,15 @@ def _materials(materials: tuple[Material, ...], buffers: GlbBuffers) -> Json:
     stored: dict[bytes, int] = {}
     images: list[Json] = []
     entries: list[Json] = []
+
+    def link(texture: bytes, name: str) -> Json:
+        if texture not in stored:
+            stored[texture] = len(images)
+            kind = {".png": "image/png", ".jpg": "image/jpeg"}[image_suffix(texture)]
+            view = buffers.add_view(texture)
+            images.append({"name": name, "bufferView": view, "mimeType": kind})
+        return {"index": stored[texture]}
+
     for material in materials:
         surface: Json = {
             "baseColorFactor": [*linear_from_srgb(material.base_color_srgb), material.opacity],
@@ -254,13 +263,10 @@ def _materials(materials: tuple[Material, ...], buffers: GlbBuffers) -> Json:
             "roughnessFactor": material.roughness,
         }
         if material.texture is not None:
-            if material.texture not in stored:
-                stored[material.texture] = len(images)
-                kind = {".png": "image/png", ".jpg": "image/jpeg"}[image_suffix(material.texture)]
-                view = buffers.add_view(material.texture)
-                images.append({"name": material.name, "bufferView": view, "mimeType": kind})
-            surface["baseColorTexture"] = {"index": stored[material.texture]}
+            surface["baseColorTexture"] = link(material.texture, material.name)
         entry: Json = {"name": material.name, "pbrMetallicRoughness": surface}
+        if material.normal_texture is not None:
+            entry["normalTexture"] = link(material.normal_texture, f"{material.name}_normal")
         if material.opacity < 1:
             entry["alphaMode"] = "BLEND"
         if material.double_sided:

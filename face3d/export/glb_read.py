@@ -139,17 +139,20 @@ def _material(parts: GlbParts, entry: Cursor, faces: Bool[np.ndarray, "face"]) -
     linear = np.clip(factor[:3], 0.0, 1.0)
     curved = 1.055 * linear ** (1 / 2.4) - 0.055
     red, green, blue = np.where(linear <= 0.0031308, linear * 12.92, curved).clip(0, 1).tolist()
-    texture, link = None, surface.find("baseColorTexture")
-    if link is not None:
+
+    def picture(link: Cursor | None) -> bytes | None:
+        if link is None:
+            return None
         source = root.get("textures").pick(link.get("index")).get("source")
-        image = root.get("images").pick(source)
-        texture = bytes(view_bytes(parts, image.get("bufferView")))
+        return bytes(view_bytes(parts, root.get("images").pick(source).get("bufferView")))
+
     return Material(
         name=entry.get("name").text(),
         faces=faces,
         base_color_srgb=(red, green, blue),
         opacity=float(factor[3]),
-        texture=texture,
+        texture=picture(surface.find("baseColorTexture")),
+        normal_texture=picture(entry.find("normalTexture")),
         roughness=surface.get("roughnessFactor").number(),
         double_sided=entry.find("doubleSided") is not None,
     )

@@ -55,11 +55,7 @@ def write_obj(
     companions: dict[Path, bytes] = {}
     if materials:
         pictures = _pictures(path.with_name(stem), materials, names)
-        companions = {
-            file: material.texture
-            for (_, file), material in zip(pictures.items(), _textured(materials), strict=True)
-            if material.texture is not None
-        }
+        companions = {file: data for maps in pictures for file, data in maps.values()}
         library = path.with_name(f"{stem}.mtl")
         companions[library] = _library(materials, names, pictures).encode()
         texts.append(f"mtllib {library.name}\n")
@@ -90,34 +86,38 @@ def _header(licence: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _textured(materials: tuple[Material, ...]) -> list[Material]:
-    return [material for material in materials if material.texture is not None]
+_Maps = dict[str, tuple[Path, bytes]]
+"""Statements of a material file, with the picture that each names."""
 
 
-def _pictures(base: Path, materials: tuple[Material, ...], names: list[str]) -> dict[str, Path]:
-    """The texture file of each material that has one; equal textures share the first's file."""
-    files: dict[str, Path] = {}
+def _pictures(base: Path, materials: tuple[Material, ...], names: list[str]) -> list[_Maps]:
+    """The pictures of each material; equal ones share the first's file."""
+    found: list[_Maps] = []
     known: dict[bytes, Path] = {}
     for name, material in zip(names, materials, strict=True):
-        if material.texture is not None:
-            suffix = image_suffix(material.texture)
-            own = base.with_name(f"{base.name}_{name}{suffix}")
-            files[name] = known.setdefault(material.texture, own)
-    return files
+        maps: _Maps = {}
+        # "norm" is the PBR extension's; map_Bump is a height to some readers.
+        for statement, ending, data in (
+            ("map_Kd", "", material.texture), ("norm", "_normal", material.normal_texture),
+        ):  # fmt: skip
+            if data is not None:
+                own = base.with_name(f"{base.name}_{name}{ending}{image_suffix(data)}")
+                maps[statement] = (known.setdefault(data, own), data)
+        found.append(maps)
+    return found
 
 
-def _library(materials: tuple[Material, ...], names: list[str], pictures: dict[str, Path]) -> str:
+def _library(materials: tuple[Material, ...], names: list[str], pictures: list[_Maps]) -> str:
     """The material file; Pr is the roughness of the PBR extension, Ns the old exponent."""
     lines: list[str] = []
-    for name, material in zip(names, materials, strict=True):
+    for name, material, maps in zip(names, materials, pictures, strict=True):
         # The Blinn-Phong exponent whose lobe is as wide as a GGX lobe (Walter et al., 2007).
         exponent = min(1000.0, max(0.0, 2 / max(material.roughness, 1e-2) ** 4 - 2))
         red, green, blue = material.base_color_srgb
         lines += [f"newmtl {name}", "Ka 0 0 0", f"Kd {red:.6g} {green:.6g} {blue:.6g}"]
         lines += ["Ks 0.04 0.04 0.04", f"Ns {exponent:.6g}", f"d {material.opacity:.6g}"]
         lines += ["illum 2", f"Pr {material.roughness:.6g}"]
-        if name in pictures:
-            lines.append(f"map_Kd {pictures[name].name}")
+        lines += [f"{statement} {file.name}" for statement, (file, _) in maps.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,7 @@ class Material:
     base_color_srgb: tuple[float, float, float] = (1.0, 1.0, 1.0)  # in [0, 1]; tints the texture
     opacity: float = 1.0  # 0 is invisible
     texture: bytes | None = None  # a whole PNG or JPEG file, sRGB
+    normal_texture: bytes | None = None  # likewise, tangent space, OpenGL's way (+y up)
     roughness: float = 0.5  # 0 is a mirror, 1 is chalk
     double_sided: bool = False
 

@@ -98,8 +98,10 @@ def check_materials(materials: tuple[Material, ...], topology: Topology) -> None
         _require_unit_range(f"{label}: its colour", material.base_color_srgb)
         _require_unit_range(f"{label}: its opacity", (material.opacity,))
         _require_unit_range(f"{label}: its roughness", (material.roughness,))
-        if material.texture is not None:
-            image_suffix(material.texture)
+        for texture in (material.texture, material.normal_texture):
+            if texture is None:
+                continue
+            image_suffix(texture)
             if topology.uv is None:
                 raise InputError(f"{label} has a texture but the head has no uv; give uv too.")
     wrong = int((owners != 1).sum())

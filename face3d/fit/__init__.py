@@ -1,5 +1,6 @@
 """Fitting heads to observations."""
 
+from face3d.fit.corrective import corrected as corrected
 from face3d.fit.landmark_fit import LandmarkFitter as LandmarkFitter
 from face3d.fit.landmark_fit import LandmarkObservations as LandmarkObservations
 from face3d.fit.landmark_noise import LandmarkNoise as LandmarkNoise

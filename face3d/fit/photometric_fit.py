@@ -8,7 +8,7 @@ shading; unlike there, colours are compared as logarithms, where exposure and al
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.threads import one_thread
 from face3d.core.types import Camera, FitResult, HeadMesh
 from face3d.fit.albedo_basis import albedo_basis
+from face3d.fit.corrective import correctable
 from face3d.fit.landmark_fit import LandmarkFitter, LandmarkObservations
 from face3d.fit.landmark_problem import FitState, LandmarkProblem
 from face3d.model import HeadModel
@@ -84,6 +85,7 @@ class Refined:
     """One person in several photos, refined."""
 
     fits: tuple[FitResult, ...]
+    offsets: Float[Tensor, "vertex 3"]  # of the template, metres; see corrective.py
     # Spherical harmonics of sh_basis in the camera's frame, up to a factor common with albedo.
     light: Float[Tensor, "photo 9 3"]
     spread_before: tuple[float, ...]  # of colours about the model's, logarithm, by photo
@@ -132,10 +134,13 @@ class PhotometricFitter:
     """
 
     def __init__(self, fitter: LandmarkFitter) -> None:
-        self.fitter = fitter
-        self.model = HeadModel(fitter.data)
-        self.basis = albedo_basis(fitter.data)
-        self.faces = torch.as_tensor(fitter.data.faces)
+        data = correctable(fitter.data)
+        self.identity_count = fitter.data.identity_basis.shape[-1]
+        self.offset_modes = torch.tensor(data.identity_basis[..., self.identity_count :]).float()
+        self.fitter = LandmarkFitter(data, fitter.noise, priors=fitter.priors)
+        self.model = HeadModel(data)
+        self.basis = albedo_basis(data)
+        self.faces = torch.as_tensor(data.faces)
         self.units = self._units()
 
     def _units(self) -> Float[Tensor, "parameter"]:
@@ -152,7 +157,7 @@ class PhotometricFitter:
         self,
         photos: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         observed: Sequence[LandmarkObservations],
-        start: Sequence[FitResult],
+        start: Sequence[FitResult] | None = None,
         *,
         evaluations: int = EVALUATIONS,
     ) -> Refined:
@@ -161,10 +166,11 @@ class PhotometricFitter:
         Args:
             photos: sRGB pictures.
             observed: The landmarks of the face in each.
-            start: Their fits; the identity of the first counts.
+            start: Their fits; the identity of the first counts. By default the landmarks are fitted
+                with the corrective modes first.
             evaluations: Pictures drawn while searching, at most.
         """
-        problem, first = self._start(observed, start)
+        problem, first = self._start(observed, start or self.fitter.fit_person(observed)[0])
         stages = [_stage(photo, one) for photo, one in zip(photos, observed, strict=True)]
         count, at = len(photos), self.fitter.full.layout
         unknowns = _Unknowns(
@@ -202,8 +208,10 @@ class PhotometricFitter:
             # Colours tell form. Where lids and lips are, landmarks tell better.
             state = self.fitter.with_identity(state, observed)
             fits = self.fitter.packed(state, observed, steps=evaluations)
+            offsets = self.offset_modes @ fits[0].params.shape[self.identity_count :]
         return Refined(
-            fits=tuple(fits),
+            fits=tuple(_without_last(fit, self.identity_count) for fit in fits),
+            offsets=offsets,
             # The light of the first photo counts as white: its tint is not told from the skin's.
             light=_coefficients(unknowns.light.detach())[..., None]
             * (unknowns.tint - unknowns.tint[:1]).detach().exp()[:, None],
@@ -220,7 +228,8 @@ class PhotometricFitter:
         for fit in start:
             p, pose, focal = fit.params, fit.params.world_from_head, fit.camera.fx
             row = torch.zeros(at.count)
-            row[at.identity], row[at.expression] = start[0].params.shape, p.expression
+            identity = start[0].params.shape
+            row[: len(identity)], row[at.expression] = identity, p.expression
             row[at.jaw], row[at.left_eye], row[at.right_eye] = p.jaw, p.eyes[0], p.eyes[1]
             x, y, z = pose[:3, 3]
             row[at.place] = torch.stack([focal * x / z, focal * y / z, (focal / z).log()])
@@ -336,6 +345,14 @@ def _waves(
     coarse = avg_pool2d(coarse, 3, stride=1, padding=1)
     mean = coarse[:, :3] / coarse[:, 3:].clamp(min=1e-3)
     return interpolate_picture(mean, size=off.shape[:2], mode="bilinear")[0].movedim(0, -1)
+
+
+def _without_last(fit: FitResult, count: int) -> FitResult:
+    """The same fit with the first identity components only."""
+    deviation = dict(fit.standard_deviation)
+    deviation["shape"] = deviation["shape"][:count]
+    params = replace(fit.params, shape=fit.params.shape[:count])
+    return replace(fit, params=params, standard_deviation=deviation)
 
 
 def _limited(steps: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ PAIRS: dict[str, tuple[int, int]] = {
 SELLION_AT, GLABELLA = 168, 9
 """mediapipe478: at the root of the nose, and between the brows."""
 
-MIDLINE_M = 0.006
-"""Vertices nearer to the middle than this count as on it."""
+MIDLINE, ROOT = 0.043, 0.11
+"""Shares of the face's width: vertices nearer to the middle than the first count as on it, and the
+nose's root is looked for within the second of its landmark's height."""
 
 MEASUREMENTS = (
     "pupillary_distance", "face_width", "face_height", "nose_width", "jaw_width",
@@ -157,9 +158,9 @@ def _face_height(head: MeasurableHead) -> float:
     """From the deepest point of the nose's root to the lowest of the chin, on the midline."""
     near = head.landmark(SELLION_AT)
     v = head.vertices
-    middle = np.abs(v[:, 0] - near[0]) < MIDLINE_M
-    # The root's deepest point lies within a centimetre and a half of the landmark's height.
-    root = head.region("face") & middle & (np.abs(v[:, 1] - near[1]) < 0.015)
+    width = float(np.ptp(v[head.region("face"), 0]))
+    middle = np.abs(v[:, 0] - near[0]) < MIDLINE * width
+    root = head.region("face") & middle & (np.abs(v[:, 1] - near[1]) < ROOT * width)
     chin = head.region("chin") & middle
     if not root.any() or not chin.any():
         raise LookupError("no vertices of the head lie on the midline of nose and chin")

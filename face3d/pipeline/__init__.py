@@ -4,12 +4,12 @@ from face3d.pipeline.film import Shot as Shot
 from face3d.pipeline.film import film as film
 from face3d.pipeline.head import OUTPUT_SUFFIXES as OUTPUT_SUFFIXES
 from face3d.pipeline.head import Head as Head
-from face3d.pipeline.head import View as View
 from face3d.pipeline.head import require_output as require_output
-from face3d.pipeline.head import require_texture_size as require_texture_size
 from face3d.pipeline.heads import install_head as install_head
 from face3d.pipeline.heads import load_head as load_head
 from face3d.pipeline.heads import read_head as read_head
+from face3d.pipeline.likeness import View as View
+from face3d.pipeline.likeness import require_texture_size as require_texture_size
 from face3d.pipeline.reconstruct import reconstruct as reconstruct
 from face3d.pipeline.reconstruct import reconstruct_all as reconstruct_all
 from face3d.pipeline.saved import SavedHead as SavedHead

@@ -109,9 +109,11 @@ class TexelGuide:
     def paint(self, rgb: Tensor, regions: tuple[str, ...], colour: Tensor) -> None:
         """Paint regions of a flat (3, size * size) texture in place, with crisp rims."""
         if regions not in self._crisp:
-            # Interpolated vertex masks have soft rims.
+            # Interpolated vertex masks have soft rims. The iris ends at its last vertices, or it
+            # would be a third too wide.
             member = torch.stack([self.mask(r) for r in regions]).sum(0)
-            share = ((member - 0.45) * 8).clamp(0, 1).flatten()
+            start, steep = (0.9, 10) if {"iris", "pupil"} & set(regions) else (0.45, 8)
+            share = ((member - start) * steep).clamp(0, 1).flatten()
             index = torch.nonzero(share).squeeze(-1)
             self._crisp[regions] = (index, share[index])
         index, share = self._crisp[regions]
@@ -145,9 +147,9 @@ _HEADS: dict[int, HeadData] = {}
 
 
 def texel_guide(data: HeadData, size: int) -> TexelGuide:
-    """The guide of a head, kept for the next picture."""
-    _HEADS[id(data)] = data
-    return _guide(id(data), size)
+    """The guide of a head, kept for the next picture; people of one head model share it."""
+    _HEADS.setdefault(id(data.faces), data)
+    return _guide(id(data.faces), size)
 
 
 def _median_colour(rgb: Tensor, weight: Tensor, fallback: tuple[float, float, float]) -> Tensor:
@@ -198,11 +200,20 @@ class Painted:
     trust: Float[Tensor, "size size"]  # 0 made up, 1 seen well
 
 
-def _trusted(data: HeadData, guide: TexelGuide, view: PhotoView) -> tuple[Baked, Tensor]:
-    """What a photo shows of each texel, and how far it is to be trusted, 0 to 1."""
+def trusted(
+    data: HeadData, guide: TexelGuide, view: PhotoView, *, unlit: bool = True
+) -> tuple[Baked, Tensor]:
+    """What a photo shows of each texel, and how far it is to be trusted, 0 to 1.
+
+    Args:
+        data: The head.
+        guide: Its texels.
+        view: The photo; its light is taken out of the colours where ``unlit``.
+        unlit: See above.
+    """
     baked = bake_photo(view.photo, view.mesh, view.camera, size=guide.size)
     lit = torch.ones_like(baked.weight)
-    if view.light is not None:
+    if unlit and view.light is not None:
         baked, lit = without_light(baked, view.mesh, view.light, guide.mask("face"))
     trust = ((baked.weight - NO_TRUST_COS) / (FULL_TRUST_COS - NO_TRUST_COS)).clamp(0, 1)
     trust = trust * guide.mask("skin") if "skin" in data.regions else trust
@@ -268,7 +279,7 @@ def photo_texture(data: HeadData, views: Sequence[PhotoView], *, size: int) -> P
         Colours, and how far they are the photos'.
     """
     guide = texel_guide(data, size)
-    each = [_trusted(data, guide, view) for view in views]
+    each = [trusted(data, guide, view) for view in views]
     baked, trust = each[0] if len(each) == 1 else _blended(views, each)
     skin = _median_colour(baked.rgb, baked.weight * guide.mask("cheeks"), SKIN)
     photo, irises = views[0].photo, views[0].irises

@@ -21,11 +21,14 @@ from face3d.fit import (
     LandmarkFitter,
     LandmarkObservations,
     PhotometricFitter,
+    corrected,
     read_landmark_noise,
 )
 from face3d.media import read_image
-from face3d.pipeline.head import Head, View
+from face3d.model import HeadModel
+from face3d.pipeline.head import Head
 from face3d.pipeline.heads import OPEN_HEAD, load_head
+from face3d.pipeline.likeness import View
 from face3d.pipeline.true_size import KnownSizes
 
 Photo = str | Path | bytes | Image.Image | np.ndarray
@@ -61,6 +64,7 @@ def reconstruct(
     texture: int = 1024,
     detector: LandmarkDetector | None = None,
     fast: bool = False,
+    detail: bool = False,
     known: KnownSizes | Mapping[str, float] | None = None,
 ) -> Head:
     """Reconstruct one face of a photo, or one person from several photos.
@@ -76,6 +80,9 @@ def reconstruct(
             landmarks, and is trusted as the default one is, whose errors were measured.
         fast: Fit landmarks only, in a tenth of the time. Without it form, light and albedo are
             also fitted to the colours of the skin.
+        detail: Also find wrinkles, folds and pores: ``displacement``, ``normal_map``, ``relief``,
+            and a normal map in files. Photos that show none are no error: ``detail_refused`` then
+            says why.
         known: True sizes, for ``scale``: a mapping such as ``{"pupillary_distance": 63.0}`` in mm,
             or KnownSizes, which takes a card in the picture and a depth map, too.
 
@@ -99,7 +106,17 @@ def reconstruct(
     if known is not None:
         found = replace(found, known=known)
         _ = found.scale  # what is known must fit the photo: say so now
-    return found if fast else _refined(found)
+    return _detailed(found if fast else _refined(found), detail)
+
+
+def _detailed(head: Head, detail: bool) -> Head:
+    """The same, with its relief found if that is asked for and possible."""
+    if not detail:
+        return head
+    head = replace(head, detail=True)
+    if head.detail_refused is None:
+        _ = head.displacement
+    return head
 
 
 def _reconstructed(
@@ -133,10 +150,11 @@ def reconstruct_all(
     texture: int = 1024,
     detector: LandmarkDetector | None = None,
     fast: bool = False,
+    detail: bool = False,
 ) -> list[Head]:
     """Reconstruct every face of a photo, largest first, up to 256; options as of reconstruct."""
     found = _reconstruct(photo, "all", head, texture, detector)
-    return found if fast else [_refined(one) for one in found]
+    return [_detailed(one if fast else _refined(one), detail) for one in found]
 
 
 def _reconstruct(
@@ -208,14 +226,18 @@ def _refined(head: Head) -> Head:
     seen = [_unbatched(observations(p.frame, _batched(p.detection))) for p in photos]
     with _LOCK:
         refined = _photometric(head.head, id(head.model)).refine(
-            [p.frame.rgb for p in photos], seen, [p.fit for p in photos]
+            [p.frame.rgb for p in photos], seen
         )
     fits, lights = refined.fits, refined.light
     others = (
         replace(o, fit=fit, light=light)
         for o, fit, light in zip(head.others, fits[1:], lights[1:], strict=True)
     )
-    return replace(head, fit=fits[0], light=lights[0], others=tuple(others))
+    model = HeadModel(corrected(head.model.data, refined.offsets.numpy()))
+    return replace(
+        head, model=model, offsets=refined.offsets, fit=fits[0], light=lights[0],
+        others=tuple(others),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)

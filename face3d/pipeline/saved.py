@@ -12,11 +12,13 @@ import torch
 from face3d.core.errors import AssetError
 from face3d.core.types import Camera, HeadMesh, HeadParams
 from face3d.export import SavedParams, read_params
+from face3d.fit import corrected
 from face3d.model import HeadData, HeadModel
 from face3d.pipeline.heads import load_head
 
 FINGERPRINT = "head_fingerprint"
 METRES_PER_UNIT = "metres_per_unit"
+OFFSETS = "vertex_offsets"
 
 
 class Meshes(ABC):
@@ -103,4 +105,9 @@ def load(path: str | Path) -> SavedHead:
             f"{path} was made with another version of the head {saved.head!r}; "
             "reconstruct it anew, or give the version that it was made with."
         )
+    offsets = saved.arrays.get(OFFSETS)
+    if offsets is not None:
+        if offsets.shape != model.data.v_template.shape or not np.isfinite(offsets).all():
+            raise AssetError(f"{path} holds offsets for another head; it is damaged.")
+        model = HeadModel(corrected(model.data, offsets.astype(np.float64)))
     return SavedHead(model=model, saved=saved)

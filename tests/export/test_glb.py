@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from face3d.core import ARKIT_52, Topology
-from face3d.export import GlbAnimation, Material, write_glb
+from face3d.export import GlbAnimation, Material, read_glb, write_glb
 from face3d.export.glb import linear_from_srgb, strongest_four
 from face3d.export.glb_buffers import smallest_index_dtype
 from face3d.export.surface import split_seams, vertex_normals
@@ -359,3 +359,18 @@ def test_material_is_kept_apart_from_its_neighbours(tmp_path, character, tools):
     assert [primitive["material"] for primitive in primitives] == [0, 1, 2]
     counts = [len(raw.accessor(primitive["indices"])) // 3 for primitive in primitives]
     assert counts == np.bincount(parts).tolist()
+
+
+def test_a_normal_map_is_linked_and_comes_back(tmp_path, character, tools):
+    other = tools.PNG + b"\0"  # another picture
+    skin, *rest = character.materials
+    bent = (replace(skin, normal_texture=other), *rest)
+    write_glb(tmp_path / "a.glb", replace(character, materials=bent))
+    glb = tools.RawGlb(tmp_path / "a.glb")
+    link = glb.json["materials"][0]["normalTexture"]["index"]
+    image = glb.json["images"][glb.json["textures"][link]["source"]]
+    assert (image["name"], glb.view(image["bufferView"])) == ("skin_normal", other)
+    assert "normalTexture" not in glb.json["materials"][1]
+    read, _ = read_glb(tmp_path / "a.glb")
+    assert [m.normal_texture for m in read.materials] == [other, None]
+    assert read.materials[0].texture == tools.PNG

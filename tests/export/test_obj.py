@@ -136,3 +136,13 @@ def test_bad_input(tmp_path, character, bad):
             character.topology,
             materials=character.materials[:1],
         )
+
+
+def test_a_normal_map_gets_a_file_of_its_own(tmp_path, character, tools):
+    other = tools.PNG + b"\0"
+    skin, *rest = character.materials
+    bent = (replace(skin, normal_texture=other), *rest)
+    files = write_obj(tmp_path / "a.obj", character.vertices, character.topology, materials=bent)
+    assert [f.name for f in files] == ["a_skin.png", "a_skin_normal.png", "a.mtl", "a.obj"]
+    assert files[1].read_bytes() == other
+    assert "norm a_skin_normal.png\n" in files[2].read_text()

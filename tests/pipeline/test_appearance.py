@@ -4,7 +4,15 @@ import torch
 from skimage import data
 
 import face3d
-from face3d.pipeline.appearance import BROWN_IRIS, Iris, _iris_colour, irises_from_landmarks
+from face3d.pipeline import load_head
+from face3d.pipeline.appearance import (
+    BROWN_IRIS,
+    Iris,
+    _iris_colour,
+    irises_from_landmarks,
+    texel_guide,
+)
+from face3d.render import texel_fragments
 
 
 def eye_picture() -> np.ndarray:
@@ -44,3 +52,19 @@ def test_a_grey_photo_gives_a_grey_texture():
     chroma = (texture.amax(0) - texture.amin(0))[covered]
     # The eye sockets' lining keeps a trace of its tint.
     assert chroma.quantile(0.9) < 0.03
+
+
+def test_the_painted_iris_is_as_wide_as_an_iris():
+    data = load_head("open").data
+    guide = texel_guide(data, 1024)
+    rgb = torch.zeros(3, 1024 * 1024)
+    guide.paint(rgb, ("iris", "pupil"), torch.ones(3))
+    fragments = texel_fragments(data.topology, 1024)
+    covered = fragments.face_index >= 0
+    corners = torch.as_tensor(data.faces)[fragments.face_index[covered]]
+    share = fragments.barycentric[covered][..., None]
+    place = (torch.tensor(data.v_template).float()[corners] * share).sum(1)
+    left = guide.mask("left_eye")[covered] > 0.5
+    painted = place[left & (rgb.reshape(3, 1024, 1024)[0][covered] > 0.5)]
+    across = painted[:, 0].max() - painted[:, 0].min()
+    assert float(across) == pytest.approx(0.0117, rel=0.06)

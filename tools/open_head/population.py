@@ -22,6 +22,10 @@ ANTHROPOMETRY_MM = {
     # From the root of the nose to under the chin: NIOSH's survey of respirator users (Zhuang &
     # Bradtmiller, 2005). MakeHuman's faces are some 8 mm too short there, mostly in the chin.
     "menton_sellion": ((122.7, 7.0), (113.4, 6.1)),
+    # From the same survey. MakeHuman's noses are too flat by 6 mm and its mouths too narrow by 4.
+    "subnasale_sellion": ((52.0, 4.1), (48.2, 3.8)),
+    "nose_protrusion": ((21.1, 2.7), (19.8, 2.7)),
+    "lip_length": ((51.1, 4.2), (48.0, 4.0)),
 }
 
 LOCAL_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "ears")
