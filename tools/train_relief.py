@@ -1,10 +1,11 @@
 """Train the network that tells relief from colour.
 
-    python tools/train_relief.py [--steps 12000] [--out flame_assets/relief_net.npz]
+    python tools/train_relief.py --out first.npz
+    python tools/train_relief.py --first first.npz --seed 2 --steps 8000 --state second.pt
 
 All skin is synthetic (tools/relief_study). Prints a line per 200 steps and can be stopped and
-resumed: the state is kept beside the log. About 40 minutes on one core. Run tools/write_manifest.py
-afterwards.
+resumed: the state is kept beside the log. The two take about 30 and 25 minutes on one core. Run
+tools/write_manifest.py afterwards.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import torch
 from relief_study.patches import Patches, draw, texel_slopes
 from torch import Tensor
 
-from face3d.detail.net import ReliefNet, relief_features, save_relief_net
+from face3d.detail.net import ReliefNet, read_relief_net, relief_features, save_relief_net
 
 RIM = 4
 FIRST_KNEE, LAST_KNEE = 0.5, 0.04
@@ -78,17 +79,19 @@ def turned(p: Patches, way: int) -> Patches:
 def main() -> None:
     """Train, resume, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--first", type=Path, help="weights to go on from, with the last loss")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, default=Path("relief_state.pt"))
     parser.add_argument("--out", type=Path, default=ASSETS / "relief_net.npz")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    net = ReliefNet().to(memory_format=torch.channels_last)
+    net = read_relief_net(options.first) if options.first else ReliefNet()
+    net = net.requires_grad_(True).to(memory_format=torch.channels_last)
     search = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=1e-4)
     plan = torch.optim.lr_scheduler.OneCycleLR(
         search, options.rate, total_steps=options.steps, pct_start=0.05
@@ -106,7 +109,8 @@ def main() -> None:
     for step in range(first, options.steps):
         if step % USES == 0 or not pool:
             pool = [*pool[-KEPT:], draw(options.seed * 1_000_000 + step, options.batch)]
-        done = min(1.0, max(0.0, (step / options.steps - 0.3) / 0.4))
+        done = min(1.0, max(0.0, (step / options.steps - 0.2) / 0.4))
+        done = 1.0 if options.first else done
         knee = FIRST_KNEE * (LAST_KNEE / FIRST_KNEE) ** done
         loss, *parts = loss_of(
             net, turned(pool[dice.integers(len(pool))], int(dice.integers(8))), knee

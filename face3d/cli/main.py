@@ -11,6 +11,7 @@ import tyro
 
 from face3d.assets import list_assets
 from face3d.cli.evaluate import evaluate
+from face3d.cli.progress import shown_progress
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
 from face3d.core.version import __version__
 
@@ -74,6 +75,10 @@ def reconstruct(
         for photo in photos:
             pipeline.require_output(preview, photo=photo, suffixes=(".png",))
     pipeline.require_texture_size(texture)
+    if output.suffix.lower() == ".exr" and (fast or not detail):
+        raise InputError("An .exr holds displacement; add --detail, and leave out --fast.")
+    if subdivide and output.suffix.lower() not in (".obj", ".ply"):
+        raise InputError("--subdivide is for .obj and .ply files.")
     known = pipeline.KnownSizes(
         mm={} if pd_mm is None else {"pupillary_distance": pd_mm},
         points=None if card is None else ((card[0], card[1]), (card[2], card[3]), card[4]),
@@ -85,42 +90,41 @@ def reconstruct(
             raise InputError("Known sizes are one person's; choose a --face.")
         if len(photos) > 1:
             raise InputError("--face all takes one photo; several show one person.")
-        heads = pipeline.reconstruct_all(
-            next(iter(photos)), head=head, texture=texture, fast=fast, detail=detail
-        )
-    else:
-        if face != "largest" and not (face.isascii() and face.isdecimal()):
-            raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
-        which = "largest" if face == "largest" else int(face)
-        heads = [
-            pipeline.reconstruct(
-                list(photos),
-                face=which,
-                head=head,
-                texture=texture,
-                fast=fast,
-                detail=detail,
-                known=known,
-            )
-        ]
+    elif face != "largest" and not (face.isascii() and face.isdecimal()):
+        raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
+    with shown_progress() as progress:
+        if face == "all":
+            heads = pipeline.reconstruct_all(
+                next(iter(photos)), head=head, texture=texture, fast=fast, detail=detail,
+                progress=progress,
+            )  # fmt: skip
+        else:
+            which = "largest" if face == "largest" else int(face)
+            heads = [
+                pipeline.reconstruct(
+                    list(photos), face=which, head=head, texture=texture, fast=fast,
+                    detail=detail, known=known, progress=progress,
+                )
+            ]  # fmt: skip
+        for number, one in enumerate(heads):
+            progress("textures and files")
+            one.save(_numbered(output, number, len(heads)), pose=pose, subdivide=subdivide)
+            if maps is not None:
+                one.save_maps(maps if len(heads) == 1 else maps / str(number), pose=pose)
+            if preview is not None:
+                one.save(_numbered(preview, number, len(heads)))
     for stranger in heads[0].strangers:
         print(f"face3d: {stranger} looks like somebody else than the rest.", file=sys.stderr)
     for number, one in enumerate(heads):
-        path = _numbered(output, number, len(heads))
-        if detail and one.detail_refused is not None:
-            print(f"face3d: no detail: {one.detail_refused}", file=sys.stderr)
-        one.save(path, pose=pose, subdivide=subdivide)
-        if maps is not None:
-            one.save_maps(maps if len(heads) == 1 else maps / str(number), pose=pose)
         print(
-            f"{path}: landmark error {one.landmark_error_px:.1f} px "
-            f"({one.landmark_error_percent:.2f}% of the face)"
+            f"{_numbered(output, number, len(heads))}: landmark error "
+            f"{one.landmark_error_px:.1f} px ({one.landmark_error_percent:.2f}% of the face)"
         )
         print(_size_line(one))
         for note in one.scale.notes:
             print(f"face3d: {note}", file=sys.stderr)
-        if preview is not None:
-            one.save(_numbered(preview, number, len(heads)))
+        if detail and one.detail_refused is not None:
+            print(f"face3d: no detail: {one.detail_refused}", file=sys.stderr)
 
 
 def _size_line(head: "Head") -> str:

@@ -98,7 +98,8 @@ def relief_features(
         pixel_texels: Size of the photo's pixels in texels.
         texel_mm: Size of a texel.
     """
-    grey = log_rgb.mean(-3, keepdim=True)
+    # What the head's own form explains is no relief.
+    grey = log_rgb.mean(-3, keepdim=True) - shade
     red = (log_rgb[..., 0:1, :, :] - log_rgb[..., 1:2, :, :]) * 2
     blue = (log_rgb[..., 2:3, :, :] - log_rgb[..., 1:2, :, :]) * 2
     colours = torch.cat([grey, red, blue], dim=-3)

@@ -16,6 +16,9 @@ from face3d.render.rows import index_tensor
 DARK = 0.01
 """Added to linear colours before the logarithm, as in training."""
 
+USUAL_SKIN = 0.25
+"""Linear brightness of skin in training, to which photos are brought."""
+
 QUIET, LOUD = 0.012, 0.035
 """Slopes of relief: below the first it is noise and left out, above the second it is kept whole."""
 
@@ -82,10 +85,12 @@ def relief_of_photo(
         out[:, covered] = values
         return out
 
+    linear = linear_from_srgb(baked.rgb)
+    linear = linear * (USUAL_SKIN / linear.mean(0)[seen > 0.5].median().nan_to_num(1).clamp(1e-3))
     top, bottom, left, right = texels.box
     cut = (..., slice(top, bottom), slice(left, right))
     features = relief_features(
-        (linear_from_srgb(baked.rgb[cut]) + DARK).log(),
+        (linear[cut] + DARK).log(),
         picture(lean)[cut],
         picture(shade[None])[cut],
         seen[None][cut],

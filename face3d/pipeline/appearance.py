@@ -14,6 +14,7 @@ from face3d.core.threads import one_thread
 from face3d.core.types import Camera, HeadMesh
 from face3d.model import HeadData
 from face3d.pipeline.albedo import without_light
+from face3d.pipeline.grain import grain_like
 from face3d.render import (
     Baked,
     bake_photo,
@@ -229,6 +230,14 @@ def trusted(
     return baked, trust * (1 - doubt + doubt * _likeness(baked.rgb, skin))
 
 
+def _bare_skin(guide: TexelGuide) -> Float[Tensor, "size size"]:
+    """Where skin has neither hair nor another colour."""
+    other = torch.stack(
+        [guide.mask(r) for r in ("scalp", "brows", "lips", "eyes", "eye_sockets", "mouth_interior")]
+    )
+    return guide.mask("skin") * (1 - other.sum(0)).clamp(0, 1)
+
+
 def _px_per_metre(view: PhotoView) -> float:
     """How large the photo shows the head."""
     depth = view.mesh.vertices @ view.camera.camera_from_world[2, :3]
@@ -267,8 +276,9 @@ def photo_texture(data: HeadData, views: Sequence[PhotoView], *, size: int) -> P
     """A whole texture from photos of one person.
 
     Skin is taken from the photos where they show it well, from the mirror image of the other side
-    where that was seen, and continued smoothly elsewhere. Eyes get the first photo's iris colour on
-    a plain eyeball, so that they can turn; teeth, gums, tongue and mouth get plain colours.
+    where that was seen, and continued smoothly, with the skin's own grain, elsewhere. Eyes get the
+    first photo's iris colour on a plain eyeball, so that they can turn; teeth, gums, tongue and
+    mouth get plain colours.
 
     Args:
         data: The head.
@@ -296,6 +306,10 @@ def photo_texture(data: HeadData, views: Sequence[PhotoView], *, size: int) -> P
         support = (trust + 4 * share).clamp(max=1)
         told = trust + share
     out = fill_over_surface(rgb, support, data.topology)
+    bare = _bare_skin(guide)
+    grain = grain_like(baked.rgb, trust * bare)
+    if grain is not None:
+        out = out * (1 + grain * bare * (1 - 4 * told).clamp(0, 1))
     iris = _iris_colour(photo, irises)
     white = _median_colour(
         baked.rgb,

@@ -136,7 +136,8 @@ class Likeness(Meshes):
 
         They are in metres as the population has them; see docs/design/scale.md.
         """
-        return true_scale(self.model, (self, *self.others), self.known)
+        photos, shaded = (self, *self.others), self.light is not None
+        return true_scale(self.model, photos, self.known, shaded=shaded)
 
     @cached_property
     def measurements(self) -> Measurements:

@@ -55,6 +55,12 @@ def _fitter(name: str, model: int = 0) -> LandmarkFitter:
 MAX_PHOTOS = 64
 """Photos of one person, at most."""
 
+Progress = Callable[[str], None]
+
+
+def _silent(doing: str) -> None:
+    """Nobody watches."""
+
 
 def reconstruct(
     photo: Photo | Sequence[Photo],
@@ -66,6 +72,7 @@ def reconstruct(
     fast: bool = False,
     detail: bool = False,
     known: KnownSizes | Mapping[str, float] | None = None,
+    progress: Progress = _silent,
 ) -> Head:
     """Reconstruct one face of a photo, or one person from several photos.
 
@@ -85,6 +92,7 @@ def reconstruct(
             says why.
         known: True sizes, for ``scale``: a mapping such as ``{"pupillary_distance": 63.0}`` in mm,
             or KnownSizes, which takes a card in the picture and a depth map, too.
+        progress: Called with what is done next, such as "form and light".
 
     Returns:
         The head; its ``mesh`` overlays the (first) photo through its ``camera``. Photos that seem
@@ -102,11 +110,17 @@ def reconstruct(
     _require_choice(face)
     if known is not None and not isinstance(known, KnownSizes):
         known = KnownSizes(mm=known)
+    progress("face and landmarks")
     found = _reconstructed(photo, face, head, texture, detector)
     if known is not None:
         found = replace(found, known=known)
         _ = found.scale  # what is known must fit the photo: say so now
-    return _detailed(found if fast else _refined(found), detail)
+    if not fast:
+        progress("form and light")
+        found = _refined(found)
+    if detail:
+        progress("fine detail")
+    return _detailed(found, detail)
 
 
 def _detailed(head: Head, detail: bool) -> Head:
@@ -151,10 +165,17 @@ def reconstruct_all(
     detector: LandmarkDetector | None = None,
     fast: bool = False,
     detail: bool = False,
+    progress: Progress = _silent,
 ) -> list[Head]:
     """Reconstruct every face of a photo, largest first, up to 256; options as of reconstruct."""
+    progress("faces and landmarks")
     found = _reconstruct(photo, "all", head, texture, detector)
-    return [_detailed(one if fast else _refined(one), detail) for one in found]
+    done: list[Head] = []
+    for number, one in enumerate(found, 1):
+        if detail or not fast:
+            progress(f"face {number} of {len(found)}")
+        done.append(_detailed(one if fast else _refined(one), detail))
+    return done
 
 
 def _reconstruct(

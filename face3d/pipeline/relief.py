@@ -24,7 +24,7 @@ from face3d.pipeline.appearance import PhotoView, TexelGuide, texel_guide, trust
 from face3d.render import texel_fragments
 
 LEAST_SIZE, MOST_SIZE = 512, 2048
-MOST_PIXEL_MM = 1.3
+MOST_PIXEL_MM = 2.0
 """Pixels larger than this show no wrinkles."""
 
 SHARPEST_PX = 0.6
@@ -33,8 +33,9 @@ SHARPEST_PX = 0.6
 FACE_MM = 360.0
 """What one side of the texture is about long on the face."""
 
-HAIRY, MOVING = 0.8, 1.0
-"""Of brows' texels this share is hair, which is no relief; eyes and the mouth's inside are none."""
+NO_RELIEF = {"brows": 0.8, "eyelids": 0.6, "lips": 0.9}
+"""How far relief of these regions is not believed: hair is none, and where the fitted form is a
+little beside the photo's, lids and lips look like folds."""
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +58,7 @@ def why_no_relief(views: Sequence[PhotoView]) -> str | None:
     if finest > MOST_PIXEL_MM:
         return (
             f"A pixel covers {finest:.1f} mm of the face, more than wrinkles are wide; "
-            f"detail needs {MOST_PIXEL_MM} mm, a face of some 110 px."
+            f"detail needs {MOST_PIXEL_MM} mm, a face of some 75 px."
         )
     return None
 
@@ -103,4 +104,7 @@ def _skin(guide: TexelGuide) -> Tensor:
     hidden = torch.stack(
         [guide.mask(r) for r in ("eyes", "eye_sockets", "mouth_interior", "ears", "neck")]
     )
-    return skin * (1 - hidden.sum(0).clamp(0, 1)) * (1 - HAIRY * guide.mask("brows")).clamp(0, 1)
+    skin = skin * (1 - hidden.sum(0)).clamp(0, 1)
+    for name, share in NO_RELIEF.items():
+        skin = skin * (1 - share * guide.mask(name)).clamp(0, 1)
+    return skin

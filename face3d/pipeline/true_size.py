@@ -39,9 +39,10 @@ from face3d.render import rasterize
 
 OPEN_HEAD_NAME = "open head"
 
-POPULATION_FACTOR, POPULATION_LOG_SD = 1.06, 0.05
-"""Of the open head's size, given the form that one photo's landmarks tell: on photos the fitted
-eyes are too close together for adults. Other heads are taken as they are (docs/design/scale.md)."""
+POPULATION_FACTOR, SHADED_FACTOR, POPULATION_LOG_SD = 1.08, 1.10, 0.05
+"""Of the open head's size, given the form that landmarks tell, or landmarks and shading: on photos
+the fitted eyes are too close together for adults. Other heads are taken as they are
+(docs/design/scale.md)."""
 
 IRIS_PEOPLE_LOG_SD = 0.5 / 11.7
 """The visible iris across people: 11.7 mm, standard deviation 0.5 mm."""
@@ -152,13 +153,16 @@ def read_depth(source: Path | str | Shaped[np.ndarray, "..."]) -> Float[np.ndarr
     return depth
 
 
-def true_scale(model: HeadModel, photos: Sequence[SizedPhoto], known: KnownSizes) -> Scale:
+def true_scale(
+    model: HeadModel, photos: Sequence[SizedPhoto], known: KnownSizes, *, shaded: bool = False
+) -> Scale:
     """Estimate a fitted head's size from all there is.
 
     Args:
         model: The head model.
         photos: Photos of the person, one or more; what is known refers to the first.
         known: What the user knows.
+        shaded: Whether the form was fitted to shading, too.
 
     Returns:
         The factor from the fit's units to metres.
@@ -166,7 +170,9 @@ def true_scale(model: HeadModel, photos: Sequence[SizedPhoto], known: KnownSizes
     Raises:
         InputError: The depth map is not of the photo's size, or shows no face.
     """
-    usual = POPULATION_FACTOR if model.data.name == OPEN_HEAD_NAME else 1.0
+    usual = SHADED_FACTOR if shaded else POPULATION_FACTOR
+    if model.data.name != OPEN_HEAD_NAME:
+        usual = 1.0
     sources = [scale_source(POPULATION, usual, POPULATION_LOG_SD), _iris(model, photos)]
     notes = [note for photo in photos if (note := _focal_note(photo))]
     sources += _exif(model, photos)

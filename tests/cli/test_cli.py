@@ -272,3 +272,25 @@ def test_a_missing_head_to_render(run, tmp_path):
     code, _, error = run("render", tmp_path / "none.glb", "-o", tmp_path / "film.mp4")
     assert code == 2
     assert only_message(error)
+
+
+def test_detail_maps_and_refusals(run, portrait, tmp_path):
+    code, _, err = run(
+        "reconstruct", portrait, "-o", tmp_path / "a.glb", "--fast", "--detail",
+        "--maps", tmp_path / "maps", "--texture", 128,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "no detail" in err
+    assert "light" in err
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == [
+        "confidence.png",
+        "texture.png",
+    ]
+    for wrong, word in (
+        (("-o", tmp_path / "b.exr"), "--detail"),
+        (("-o", tmp_path / "b.glb", "--subdivide", 2), "--subdivide"),
+        (("-o", tmp_path / "b.obj", "--subdivide", 7), "from 0 to 4"),
+    ):
+        code, _, err = run("reconstruct", portrait, *wrong, "--fast")
+        assert (code, word in err, "Traceback" in err) == (2, True, False)
+    assert not list(tmp_path.glob("b*"))

@@ -156,7 +156,7 @@ def pigment(dice: Dice, texel_mm: Tensor, squeeze: Tensor) -> Tensor:
     base = torch.cat([base, base[:, 1:] * dice.even(0.6, 0.95, b, 1)], 1).log()
     out = base.reshape(b, 3, 1, 1).expand(b, 3, SIZE, SIZE)
     for cell, spread in ((2, 0.015), (4, 0.02), (9, 0.04), (24, 0.1)):
-        size = spread * _column(dice.log(0.15, 1.5, b))
+        size = spread * _column(dice.log(0.15, 2.0, b))
         out = out + size * noise(dice, b, 1, cell) * melanin
         out = out + size * noise(dice, b, 1, cell) * blood
     spots = (noise(dice, b, 1, int(dice.even(3, 8, 1))) - 1.3).clamp(0, 0.7)
@@ -170,6 +170,11 @@ def pigment(dice: Dice, texel_mm: Tensor, squeeze: Tensor) -> Tensor:
     ink = torch.where(kind < 0.4, torch.ones(1, 3, 1, 1), torch.where(kind < 0.7, melanin, blood))
     # Rarer than wrinkles, or no dark line would be believed to be one.
     out = out - line * ink * _column(dice.chance(0.12, b))
+    # Lips, brows, make-up: another colour begins.
+    edge = noise(dice, b, 1, 24) - 0.5 + 0.15 * noise(dice, b, 1, 8)
+    other = torch.sigmoid(edge / _column(dice.log(0.01, 0.15, b)))
+    tint = blood * _column(dice.even(-0.1, 0.5, b)) + melanin * _column(dice.even(-0.2, 0.5, b))
+    out = out - other * tint * _column(dice.chance(0.25, b))
     # Beards and brows: many thin hairs one way.
     turn, wild = dice.even(0, 3.1416, b, 1, 1), dice.even(1.5, 5.0, b, 1, 1)
     across = turn.cos() * x + turn.sin() * y + 0.6 * noise(dice, b, 1, 8)[:, 0]
@@ -261,9 +266,15 @@ def draw(seed: int, count: int) -> Patches:
     lie = 0.45 * dice.normal(count, 2, 1, 1)
     bend = dice.normal(count, 2, 2, 1, 1) * 0.008 * _column(texel_mm)[..., None]
     ground = lie + bend[:, 0] * at[None, None, None, :] + bend[:, 1] * at[None, None, :, None]
+    # Nose, lips and lids bend sharply, and the fitted head has them a little beside their place.
+    form = noise(dice, count, 2, int(dice.even(8, 24, 1))) * _column(
+        dice.chance(0.4, count) * dice.log(0.03, 0.5, count)
+    )
+    beside = [int(x) for x in dice.even(-4, 5, 2) * dice.chance(0.6, 1)]
     slope = texel_slopes(height) * stretch
     true = lights(dice, count)
-    normal = _normals(ground + slope)
+    normal = _normals(ground + torch.roll(form, beside, (-2, -1)) + slope)
+    ground = ground + form
     light = true.on(normal)
     hollow = _hollows(dice, height)
     light = light * hollow.exp() + 1e-3
