@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from torch.nn.functional import interpolate as interpolate_picture
 
 from face3d.core.landmarks import LEFT_IRIS, RIGHT_IRIS
 from face3d.core.threads import one_thread
@@ -174,12 +176,12 @@ def _likeness(rgb: Tensor, colour: Tensor) -> Tensor:
 
 def _blurred(values: Float[Tensor, "size size"], reach: int) -> Float[Tensor, "size size"]:
     """Means over squares of ``2 reach + 1`` texels."""
-    out, window = values[None, None], 2 * reach + 1
+    coarser = max(1, values.shape[-1] // 1024)  # blurred values need no such resolution
+    out, reach = avg_pool2d(values[None, None], coarser), max(1, reach // coarser)
+    window = 2 * reach + 1
     for size, pad in (((window, 1), (reach, 0)), ((1, window), (0, reach))):
-        out = torch.nn.functional.avg_pool2d(
-            out, size, stride=1, padding=pad, count_include_pad=False
-        )
-    return out[0, 0]
+        out = avg_pool2d(out, size, stride=1, padding=pad, count_include_pad=False)
+    return interpolate_picture(out, scale_factor=float(coarser), mode="bilinear")[0, 0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,11 +76,10 @@ def bake_photo(
         padding_mode="border",
         align_corners=False,
     )[0, :, 0]
-    rgb = torch.zeros(3, size, size)
-    weight = torch.zeros(size, size)
-    rgb[:, covered] = colours
-    weight[covered] = torch.where(seen, facing, torch.zeros_like(facing))
-    return Baked(rgb=rgb, weight=weight)
+    at = torch.nonzero(covered.flatten()).squeeze(-1)
+    rgb = torch.zeros(3, size * size).index_copy_(1, at, colours)
+    weight = torch.zeros(size * size).index_copy_(0, at, facing * seen)
+    return Baked(rgb=rgb.reshape(3, size, size), weight=weight.reshape(size, size))
 
 
 def fill_smoothly(

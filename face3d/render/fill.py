@@ -24,6 +24,9 @@ COARSER = 4
 NEAR_SHARE = 48
 """Of the texture's side that detail is continued by."""
 
+LARGE = 2048
+"""From this size on textures are filled at half of it."""
+
 DRIFT = 1e-5
 """Pull of the mean colour, for parts that nothing was seen of."""
 
@@ -43,6 +46,13 @@ def fill_over_surface(
         topology: With texture coordinates.
     """
     size = rgb.shape[-1]
+    if size >= LARGE:
+        # What is filled is smooth and needs no such resolution; what was seen keeps it.
+        half = avg_pool2d(torch.cat([rgb * weight, weight[None]])[None], 2)[0]
+        mean = half[:3] / half[3:].clamp(min=1e-6)
+        filled = fill_over_surface(mean, half[3], topology)
+        filled = interpolate_picture(filled[None], size=(size, size), mode="bilinear")[0]
+        return torch.lerp(filled, rgb, weight)
     # Means over a few texels: one alone may be a pore or a hair.
     coarse = avg_pool2d(torch.cat([rgb * weight, weight[None]])[None], COARSER)[0]
     base = _interpolated(_vertex_colors(coarse, topology), topology, size)

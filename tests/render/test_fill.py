@@ -56,3 +56,16 @@ def test_nothing_seen_is_one_colour():
     filled = fill_over_surface(rgb, torch.zeros_like(weight), load_head().data.topology)
     assert torch.isfinite(filled).all()
     assert filled.std() < 1e-3
+
+
+def test_large_textures_are_filled_at_half_their_size(monkeypatch):
+    topology = load_head("open").data.topology
+    g = torch.Generator().manual_seed(2)
+    rgb, weight = torch.rand(3, 128, 128, generator=g), torch.zeros(128, 128)
+    weight[30:90, 40:100] = 1.0
+    whole = fill_over_surface(rgb, weight, topology)
+    monkeypatch.setattr("face3d.render.fill.LARGE", 128)
+    half = fill_over_surface(rgb, weight, topology)
+    assert torch.equal(half[:, 30:90, 40:100], rgb[:, 30:90, 40:100])
+    filled = (weight == 0) & (texel_fragments(topology, 128).face_index >= 0)
+    assert (half - whole)[:, filled].abs().mean() < 0.03
