@@ -20,6 +20,9 @@ LEAST_TRUST = 0.7
 MOST_GRAIN = 0.12
 TILE = 1024
 
+QUIET = 0.25
+"""Among the pieces that are seen well, by how rough they are, which one is taken."""
+
 
 def grain_like(
     rgb: Float[Tensor, "3 size size"], trust: Float[Tensor, "size size"]
@@ -31,19 +34,17 @@ def grain_like(
         trust: How far they are skin's own, 0 to 1.
     """
     size = rgb.shape[-1]
-    side = max(8, size // PIECE)
-    mean = avg_pool2d(trust[None, None], side, stride=max(1, side // 4))[0, 0]
-    best = int(mean.argmax())
-    if float(mean.flatten()[best]) < LEAST_TRUST:
+    side, reach = max(8, size // PIECE), max(1, size // SMOOTH)
+    stride = max(1, side // 4)
+    mean = avg_pool2d(trust[None, None], side, stride=stride)[0, 0]
+    seen = torch.nonzero(mean.flatten() >= LEAST_TRUST).squeeze(-1)
+    if not len(seen):
         return None
-    row, column = divmod(best, mean.shape[1])
-    top, left = row * max(1, side // 4), column * max(1, side // 4)
-    piece = rgb[:, top : top + side, left : left + side]
-    reach = max(1, size // SMOOTH)
-    smooth = avg_pool2d(
-        piece[None], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False
-    )[0]
-    fine = (piece / smooth.clamp(min=0.02) - 1).clamp(-MOST_GRAIN, MOST_GRAIN)
+    rough = avg_pool2d(_fine(rgb[1:2], reach).square()[None], side, stride=stride)[0, 0].flatten()
+    # Rougher pieces have stubble, hair or glasses.
+    chosen = int(seen[rough[seen].argsort()[int(QUIET * (len(seen) - 1))]])
+    top, left = (stride * place for place in divmod(chosen, mean.shape[1]))
+    fine = _fine(rgb[:, top : top + side, left : left + side], reach)
     fade = torch.hann_window(side, periodic=False)
     window = fade[:, None] * fade
     fine = (fine - fine.mean((1, 2), keepdim=True)) * window / window.square().sum().sqrt()
@@ -53,3 +54,11 @@ def grain_like(
     texton[:, :side, :side] = fine
     grain = torch.fft.irfft2(torch.fft.rfft2(noise) * torch.fft.rfft2(texton), s=(tile, tile))
     return grain.repeat(1, size // tile, size // tile)
+
+
+def _fine(rgb: Float[Tensor, "channel h w"], reach: int) -> Float[Tensor, "channel h w"]:
+    """By which share colours differ from their surroundings."""
+    smooth = avg_pool2d(rgb[None], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)[
+        0
+    ]
+    return (rgb / smooth.clamp(min=0.02) - 1).clamp(-MOST_GRAIN, MOST_GRAIN)

@@ -39,5 +39,13 @@ def test_taken_from_where_skin_is_seen():
     assert grain.std() > 0.025
 
 
+def test_stubble_is_not_taken_for_skin():
+    rgb = skin(0.01)
+    rgb[:, 128:] = skin(0.08)[:, 128:]
+    grain = grain_like(rgb, torch.ones(SIZE, SIZE))
+    assert grain is not None
+    assert grain.std() < 0.015
+
+
 def test_without_skin_there_is_none():
     assert grain_like(skin(0.03), torch.full((SIZE, SIZE), 0.3)) is None
