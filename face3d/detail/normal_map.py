@@ -6,10 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from face3d.core.types import Fragments, HeadMesh
-from face3d.detail.strain import texel_axes
-from face3d.render import interpolate, vertex_normals
-from face3d.render.detail import normals_of_relief, slopes
-from face3d.render.rows import index_tensor
+from face3d.render.detail import normals_of_relief, slopes, texel_axes, texel_normals
 
 
 def normal_map(
@@ -26,11 +23,7 @@ def normal_map(
         0 to 1 stand for -1 to 1; +x runs along u, +y along v up; (0.5, 0.5, 1) is no change.
     """
     covered = fragments.face_index >= 0
-    faces = index_tensor(mesh.topology.faces)
-    normal = normalize(
-        interpolate(fragments, vertex_normals(mesh.vertices, faces), faces)[covered], dim=-1
-    )
-    axes = texel_axes(mesh, fragments)
+    normal, axes = texel_normals(mesh, fragments), texel_axes(mesh, fragments)
     bent = normals_of_relief(normal, axes, slopes(displacement)[:, covered].T)
     along_u, along_v = axes[:, :3], axes[:, 3:]
     tangent = normalize(along_u - (along_u * normal).sum(-1, keepdim=True) * normal, dim=-1)

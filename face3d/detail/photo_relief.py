@@ -9,8 +9,9 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from face3d.core.types import Camera, Fragments, HeadMesh
 from face3d.detail.net import ReliefNet, relief_features
-from face3d.detail.strain import metric, texel_axes
-from face3d.render import Baked, interpolate, linear_from_srgb, sh_basis, vertex_normals
+from face3d.detail.strain import metric
+from face3d.render import Baked, interpolate, linear_from_srgb, sh_basis
+from face3d.render.detail import normals_of_relief, texel_axes, texel_normals
 from face3d.render.rows import index_tensor
 
 DARK = 0.01
@@ -69,9 +70,7 @@ def relief_of_photo(
     """
     covered = texels.fragments.face_index >= 0
     size = covered.shape[-1]
-    faces = index_tensor(mesh.topology.faces)
-    normals = interpolate(texels.fragments, vertex_normals(mesh.vertices, faces), faces)
-    normal = normalize(normals[covered], dim=-1)
+    normal = texel_normals(mesh, texels.fragments)
     axes = texel_axes(mesh, texels.fragments)
     texel_m = _texel_size(axes, texels.skin[covered], size)
     lean, shade = _leans(normal, axes, light)
@@ -119,20 +118,14 @@ def _leans(
     The second is the logarithm of light over the most that any direction gets.
     """
     grey = light.mean(1)
-    leaning = normal.detach().requires_grad_(True)
-    level = sh_basis(leaning) @ grey
-    (by_normal,) = torch.autograd.grad(level.sum(), leaning)
     directions = normalize(torch.randn(400, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     white = (sh_basis(directions) @ grey).amax().clamp(min=1e-6)
+    with torch.enable_grad():  # the caller may have no use for gradients
+        slope = torch.zeros(len(normal), 2, requires_grad=True)
+        level = sh_basis(normals_of_relief(normal, axes, slope)) @ grey
+        (by_slope,) = torch.autograd.grad(level.sum(), slope)
     level = level.detach().clamp(min=float(0.04 * white))
-    # A displacement D bends the normal by minus its gradient along the surface.
-    along_u, along_v = (
-        part - (part * normal).sum(-1, keepdim=True) * normal for part in (axes[:, :3], axes[:, 3:])
-    )
-    uu, uv, vv = (along_u**2).sum(-1), (along_u * along_v).sum(-1), (along_v**2).sum(-1)
-    area = (uu * vv - uv**2).clamp(min=1e-14)
-    by_u, by_v = (by_normal * along_u).sum(-1) / level, (by_normal * along_v).sum(-1) / level
-    lean_u, lean_v = -(by_u * vv - by_v * uv) / area, -(by_v * uu - by_u * uv) / area
+    lean_u, lean_v = (by_slope / level[:, None]).unbind(-1)
     shade = (level / white).log().clamp(LEAST_SHADE, MOST_SHADE)
     return torch.stack([lean_u, -lean_v]), shade  # rows run down, v up
 

@@ -10,12 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from face3d.core.types import Fragments, HeadMesh
-from face3d.render import interpolate
-from face3d.render.detail import texture_axes
-from face3d.render.rows import index_tensor
-from face3d.render.texture import require_texture_coordinates
-
 LEAST_AREA = 1e-14
 
 
@@ -36,13 +30,6 @@ class Metric:
         u, v = direction
         uu, uv, vv = self.values
         return (uu * u**2 + 2 * uv * u * v + vv * v**2).clamp(min=LEAST_AREA).sqrt()
-
-
-def texel_axes(mesh: HeadMesh, fragments: Fragments) -> Float[Tensor, "texel 6"]:
-    """``texture_axes`` at the covered texels."""
-    _, uv_faces = require_texture_coordinates(mesh)
-    at = index_tensor(uv_faces, mesh.vertices.device)
-    return interpolate(fragments, texture_axes(mesh), at)[fragments.face_index >= 0]
 
 
 def metric(axes: Float[Tensor, "texel 6"]) -> Metric:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from face3d.core.types import Fragments, HeadMesh
-from face3d.detail.strain import Metric, compression, metric, most_compressed, texel_axes
+from face3d.detail.strain import Metric, compression, metric, most_compressed
+from face3d.render.detail import slopes, texel_axes
 
 TYPICAL_COMPRESSION = 0.012
 """At which half of a line's depth counts as the expression's."""
@@ -93,14 +94,14 @@ def animatable_relief(
     axes = texel_axes(neutral, fragments)
     rest = metric(axes)
     each = [metric(texel_axes(o.posed, fragments)) for o in observed]
-    directions, shares = zip(*(most_compressed(rest, now) for now in each), strict=True)
+    directions, shares = zip(*(most_compressed(rest, strained) for strained in each), strict=True)
     heights = torch.stack([o.height[covered] for o in observed])
     trusts = torch.stack([o.trust[covered] for o in observed])
     # The direction is that of the photo in which the skin is compressed most and seen.
     most = (torch.stack(shares) * (trusts > 0.1)).max(dim=0)
     stacked = torch.stack(directions)
     direction = stacked[most.indices, :, torch.arange(stacked.shape[-1])].T
-    along = torch.stack([compression(rest, now, direction).clamp(min=0) for now in each])
+    along = torch.stack([compression(rest, strained, direction).clamp(min=0) for strained in each])
     size_mm = float(rest.determinant.pow(0.25).median()) / covered.shape[-1] * 1e3
     mean = (heights * trusts).sum(0) / trusts.sum(0).clamp(min=1e-6)
     lined = _lines_across(mean, direction, rest, covered, max(1, round(LINE_MM / size_mm)))
@@ -159,9 +160,7 @@ def _lines_across(
     """One where the relief is lines across a direction, zero where it is pores or other lines."""
     picture = torch.zeros(covered.shape)
     picture[covered] = height
-    padded = torch.nn.functional.pad(picture[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    by_u = (padded[1:-1, 2:] - padded[1:-1, :-2])[covered]
-    by_v = (padded[:-2, 1:-1] - padded[2:, 1:-1])[covered]
+    by_u, by_v = slopes(picture[None])[:, covered]
     # Derivatives along the direction, and across it (at right angles on the surface).
     u, v = direction / rest.length(direction)
     uu, uv, vv = rest.values

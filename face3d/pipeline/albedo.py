@@ -5,19 +5,16 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from face3d.core.types import HeadMesh
 from face3d.render import (
     Baked,
-    interpolate,
     linear_from_srgb,
     sh_basis,
     srgb_from_linear,
     texel_fragments,
-    vertex_normals,
 )
-from face3d.render.rows import index_tensor
+from face3d.render.detail import texel_normals
 
 WHITE_QUANTILE = 0.95
 """Of the irradiance of what is seen, which counts as one: cameras expose for the brightest skin,
@@ -48,10 +45,9 @@ def without_light(
     size = baked.weight.shape[-1]
     fragments = texel_fragments(mesh.topology, size)
     covered = fragments.face_index >= 0
-    faces = index_tensor(mesh.topology.faces)
-    normal = interpolate(fragments, vertex_normals(mesh.vertices, faces), faces)[covered]
+    normal = texel_normals(mesh, fragments)
     irradiance = torch.ones(size, size, 3)
-    irradiance[covered] = (sh_basis(normalize(normal, dim=-1)) @ light.to(normal)).clamp(min=1e-4)
+    irradiance[covered] = (sh_basis(normal) @ light.to(normal)).clamp(min=1e-4)
     irradiance = irradiance.movedim(-1, 0)
     seen = (baked.weight > 0.3) & (reference > 0.5)
     if not bool(seen.any()):

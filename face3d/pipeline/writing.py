@@ -76,7 +76,7 @@ class Written:
             vertices = displaced(fine, self.relief)
         return HeadMesh(vertices=vertices, frame=fine.frame, topology=fine.topology)
 
-    @property
+    @cached_property
     def vertices(self) -> Float[np.ndarray, "vertex 3"]:
         """In true size."""
         return self.mesh.vertices.numpy().astype(np.float64) * self.head.scale.metres_per_unit

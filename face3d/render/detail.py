@@ -5,8 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from face3d.core.types import HeadMesh
-from face3d.render.interpolate import vertex_normals
+from face3d.core.types import Fragments, HeadMesh
+from face3d.render.interpolate import interpolate, vertex_normals
 from face3d.render.rows import index_tensor
 from face3d.render.texture import require_texture_coordinates, sample_texture
 
@@ -38,6 +38,20 @@ def texture_axes(mesh: HeadMesh) -> Float[Tensor, "*batch texcoord 6"]:
     for k in range(3):
         total = total.index_add(-2, rows[:, k], weighted)
     return total[..., :6] / total[..., 6:].clamp(min=1e-20)
+
+
+def texel_axes(mesh: HeadMesh, fragments: Fragments) -> Float[Tensor, "texel 6"]:
+    """``texture_axes`` at the texels that ``fragments`` cover, metres per texture unit."""
+    _, uv_faces = require_texture_coordinates(mesh)
+    at = index_tensor(uv_faces, mesh.vertices.device)
+    return interpolate(fragments, texture_axes(mesh), at)[fragments.face_index >= 0]
+
+
+def texel_normals(mesh: HeadMesh, fragments: Fragments) -> Float[Tensor, "texel 3"]:
+    """Unit normals at the texels that ``fragments`` cover, in the mesh's frame."""
+    faces = index_tensor(mesh.topology.faces, mesh.vertices.device)
+    normals = interpolate(fragments, vertex_normals(mesh.vertices, faces), faces)
+    return normalize(normals[fragments.face_index >= 0], dim=-1)
 
 
 def slopes(

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from squares import square
 
 from face3d.core import HeadMesh, Topology
 
@@ -14,12 +15,7 @@ SIDE = 0.1
 
 def make_sheet(steps: int = 9, *, wide: float = 1.0, tall: float = 1.0) -> HeadMesh:
     """A square in the plane z = 0 that faces +z; ``wide`` and ``tall`` stretch it."""
-    line = np.linspace(0, 1, steps)
-    u, v = np.meshgrid(line, line)
-    at = np.arange(steps * steps).reshape(steps, steps)
-    quads = np.stack([at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]], -1).reshape(-1, 4)
-    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    uv = np.stack([u, v], -1).reshape(-1, 2)
+    uv, faces = square(steps)
     corners = np.stack([uv[:, 0] * SIDE * wide, uv[:, 1] * SIDE * tall, np.zeros(len(uv))], -1)
     return HeadMesh(
         vertices=torch.tensor(corners).float(),

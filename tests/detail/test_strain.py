@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from face3d.detail.strain import compression, metric, most_compressed, texel_axes
+from face3d.detail.strain import compression, metric, most_compressed
 from face3d.render import texel_fragments
+from face3d.render.detail import texel_axes
 
 
 def _metric(mesh):

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from squares import square
 
 from face3d.core import Camera, HeadMesh, InputError, Topology
 from face3d.render import DirectionalLight, Maps, displaced, matte, render
@@ -15,12 +16,7 @@ SIDE = 0.2
 
 def sheet(steps: int = 2) -> HeadMesh:
     """A square in the plane z = 1 m that faces a camera at the origin, texture upright."""
-    line = np.linspace(0, 1, steps)
-    u, v = np.meshgrid(line, line)
-    at = np.arange(steps * steps).reshape(steps, steps)
-    quads = np.stack([at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]], -1).reshape(-1, 4)
-    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    uv = np.stack([u, v], -1).reshape(-1, 2)
+    uv, faces = square(steps)
     # OpenCV's y points down: v = 1 is the upper edge.
     corners = np.stack([(uv[:, 0] - 0.5) * SIDE, (0.5 - uv[:, 1]) * SIDE, np.ones(len(uv))], -1)
     return HeadMesh(
