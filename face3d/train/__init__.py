@@ -1,0 +1,1 @@
+"""Synthetic data, losses and training loops; needs the extra "train" for the loops."""
