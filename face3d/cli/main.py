@@ -12,6 +12,7 @@ import tyro
 from face3d.assets import list_assets
 from face3d.cli.evaluate import evaluate
 from face3d.cli.progress import shown_progress
+from face3d.cli.train import regressor, synthesize
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
 from face3d.core.version import __version__
 
@@ -263,6 +264,10 @@ def assets_add(file: tyro.conf.Positional[Path], /) -> None:
     print(f"{asset.name} installed as {path}")
 
 
+def _train() -> None:
+    """Make synthetic faces, and train networks on them: synthesize, regressor."""
+
+
 def _run(arguments: Sequence[str]) -> None:
     if list(arguments) == ["--version"]:
         print(f"face3d {__version__}")
@@ -280,7 +285,13 @@ def _run(arguments: Sequence[str]) -> None:
             {"list": assets_list, "add": assets_add}, prog="face3d assets", args=rest
         )
         return
-    table = {**commands, "assets": assets_list}
+    if list(arguments[:1]) == ["train"]:
+        tyro.extras.subcommand_cli_from_dict(
+            {"synthesize": synthesize, "regressor": regressor}, prog="face3d train",
+            args=list(arguments[1:]),
+        )  # fmt: skip
+        return
+    table = {**commands, "assets": assets_list, "train": _train}
     tyro.extras.subcommand_cli_from_dict(table, prog="face3d", args=list(arguments))
 
 

@@ -7,7 +7,7 @@ stay in [0, 1] by an active-set method (Nocedal & Wright, 2006, chapter 16).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,9 +16,10 @@ from torch import Tensor
 from face3d.core.errors import AssetError, InputError
 from face3d.core.landmarks import LAYOUT_SIZES
 from face3d.core.threads import one_thread
-from face3d.core.types import FitResult
+from face3d.core.types import FitResult, HeadParams
 from face3d.fit.landmark_head import LandmarkHead, thinned_landmarks
 from face3d.fit.landmark_noise import LandmarkNoise
+from face3d.fit.landmark_observed import LandmarkObservations, said_of_identity, stacked
 from face3d.fit.landmark_problem import FitState, LandmarkProblem, Observed
 from face3d.fit.landmark_solution import Solution, outside_inference, packed_result
 from face3d.fit.priors import (
@@ -41,17 +42,6 @@ MIN_EXTENT_PX = 2.0
 
 ROUGH_IDENTITY = 40
 """Identity components of the first steps: those of the greatest variance."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LandmarkObservations:
-    """Detected landmarks of a batch of faces, each in its own picture."""
-
-    points_px: Float[Tensor, "*batch landmark 2"]
-    visibility: Float[Tensor, "*batch landmark"]  # 0 to 1
-    width_px: Float[Tensor, "*batch"]
-    height_px: Float[Tensor, "*batch"]
-    focal_px: Float[Tensor, "*batch"]  # from EXIF; NaN where it is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +98,20 @@ class LandmarkFitter:
         )
 
     def fit(
-        self, observed: LandmarkObservations, *, iterations: int = 20, tolerance: float = 0.1
+        self,
+        observed: LandmarkObservations,
+        *,
+        start: HeadParams | None = None,
+        iterations: int = 20,
+        tolerance: float = 0.1,
     ) -> FitResult:
         """Fit every face of a batch.
 
         Args:
             observed: Landmarks in the layout's full order; those the head does not embed are
                 ignored.
+            start: Where to begin, before cameras of ``usual_focal_px``; by default with the mean
+                head, posed as the landmarks say.
             iterations: At most this many steps.
             tolerance: A face is done when a step lowers its energy by less than this share.
 
@@ -129,9 +126,13 @@ class LandmarkFitter:
         self._require_usable(observed)
         # Inference mode spares torch's bookkeeping, a fifth of the time of such small operations.
         with one_thread(), torch.inference_mode():
-            solution = self._solve(observed, iterations, tolerance)
+            solution = self._solve(observed, iterations, tolerance, start)
         with one_thread(), torch.no_grad():
             return self._result(outside_inference(solution), observed)
+
+    def usual_focal_px(self, observed: LandmarkObservations) -> Float[Tensor, "face"]:
+        """The focal length of each picture, from EXIF or as pictures usually have it."""
+        return self._problem(observed, self.rough).log_focal_mean.exp()
 
     def _require_usable(self, observed: LandmarkObservations) -> None:
         count = len(self.noise.mirror)
@@ -154,24 +155,31 @@ class LandmarkFitter:
         if bool((extent < MIN_EXTENT_PX).any()):
             raise InputError("All landmarks of a face lie in one place; leave it out.")
 
-    def _solve(self, observed: LandmarkObservations, iterations: int, tolerance: float) -> Solution:
+    def _solve(
+        self,
+        observed: LandmarkObservations,
+        iterations: int,
+        tolerance: float,
+        start: HeadParams | None = None,
+    ) -> Solution:
+        rough = 0 if start is not None else ROUGH_STEPS
         problem = self._problem(observed, self.rough)
         state = problem.start()
-        for _ in range(ROUGH_STEPS):
+        for _ in range(rough):
             # From the mean head, plain steps always lead closer; none is worth judging.
             problem.set_noise(state)
             hessian, gradient = problem.normal_equations(state)
             still = torch.full_like(state.vector[:, 0], 1e-3, dtype=torch.float64)
             state = problem.move(state, problem.step(state, hessian, gradient, still))
         problem = self._problem(observed, self.full)
-        state = self._refined(state)
+        state = self._refined(state) if start is None else problem.state_of(start)
         problem.set_noise(state)
         hessian = self.full.precision
         cost = problem.cost(state)
         damping = torch.full_like(cost, 1e-4)
         active = torch.ones_like(cost, dtype=torch.bool)
-        used = torch.full_like(cost, ROUGH_STEPS, dtype=torch.long)
-        for _ in range(max(1, iterations - ROUGH_STEPS)):
+        used = torch.full_like(cost, rough, dtype=torch.long)
+        for _ in range(max(1, iterations - rough)):
             hessian, gradient = problem.normal_equations(state)
             trial = problem.move(state, problem.step(state, hessian, gradient, damping))
             trial_cost = problem.cost(trial)
@@ -215,7 +223,7 @@ class LandmarkFitter:
         """
         for one in observed:
             self._require_usable(one)
-        everything = _stacked(observed)
+        everything = stacked(observed)
         with one_thread(), torch.inference_mode():
             alone = self._solve(everything, iterations, tolerance)
             together = self._solve_together(everything, alone, iterations, tolerance)
@@ -231,7 +239,7 @@ class LandmarkFitter:
 
     def problem(self, observed: Sequence[LandmarkObservations]) -> LandmarkProblem:
         """The energy of one person in several pictures, for fits that add to it."""
-        return self._problem(_stacked(observed), self.full)
+        return self._problem(stacked(observed), self.full)
 
     @property
     def bounded(self) -> bool:
@@ -352,6 +360,7 @@ class LandmarkFitter:
                 centre_px=size / 2,
                 longer_side_px=size.amax(-1),
                 focal_px=observed.focal_px.float().reshape(-1),
+                **said_of_identity(observed, stage.layout.identity.stop),
             ),
         )
 
@@ -364,12 +373,6 @@ class LandmarkFitter:
             int(observed.width_px.reshape(-1)[0]),
             int(observed.height_px.reshape(-1)[0]),
         )
-
-
-def _stacked(each: Sequence[LandmarkObservations]) -> LandmarkObservations:
-    """Several pictures as a batch."""
-    names = [f.name for f in fields(LandmarkObservations)]
-    return LandmarkObservations(**{n: torch.stack([getattr(e, n) for e in each]) for n in names})
 
 
 def _choose(take: Bool[Tensor, "batch"], a: FitState, b: FitState) -> FitState:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.transforms import rigid_from_parts
+from face3d.core.types import HeadParams
+from face3d.fit.bounded_step import bounded_step
 from face3d.fit.landmark_head import LandmarkHead
 from face3d.fit.landmark_noise import REFERENCE_M, LandmarkNoise, NoiseAtPose, view_angles
 from face3d.fit.priors import FitPriors, ParameterLayout
@@ -15,9 +17,6 @@ from face3d.fit.starting_pose import starting_pose
 
 STUDENT_DEGREES = 6.0
 """Degrees of freedom of the landmarks' independent noise; fewer forgive outliers more."""
-
-ACTIVE_SET_ROUNDS = 8
-"""At most this many solves in one step; two or three are usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,8 @@ class Observed:
     centre_px: Float[Tensor, "batch 2"]  # the principal point
     longer_side_px: Float[Tensor, "batch"]
     focal_px: Float[Tensor, "batch"]  # NaN where it is not known
+    shape_trust: Float[Tensor, "batch identity identity"] | None = None  # double precision
+    shape_pull: Float[Tensor, "batch identity"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,35 @@ class LandmarkProblem:
         vector[:, self.at.log_focal] = pose.log_focal
         return FitState(vector=vector, rotation=pose.rotation)
 
+    def state_of(self, params: HeadParams) -> FitState:
+        """A state to begin with, before cameras of the focal lengths' prior means.
+
+        Args:
+            params: Of each face; the world is the camera's frame. Components that this head does
+                not have are left out.
+        """
+        log_focal = self.log_focal_mean
+        vector = log_focal.new_zeros(len(log_focal), self.at.count)
+
+        def put(part: slice, values: Tensor) -> None:
+            rows = values.reshape(-1, values.shape[-1])[:, : part.stop - part.start]
+            vector[:, part.start : part.start + rows.shape[1]] = rows
+
+        put(self.at.identity, params.shape)
+        put(
+            self.at.expression, params.expression.clamp(0, 1) if self.bounded else params.expression
+        )
+        put(self.at.jaw, params.jaw)
+        put(self.at.left_eye, params.eyes[..., 0, :])
+        put(self.at.right_eye, params.eyes[..., 1, :])
+        pose = params.world_from_head.reshape(-1, 4, 4)
+        x, y, z = pose[:, :3, 3].unbind(-1)
+        per_metre = log_focal.exp() / z.clamp(min=0.05)
+        place = torch.stack([x * per_metre, y * per_metre, per_metre.log()], dim=-1)
+        vector[:, self.at.place] = place
+        vector[:, self.at.log_focal] = log_focal
+        return FitState(vector=vector, rotation=pose[:, :3, :3].clone())
+
     def translation(self, state: FitState) -> Float[Tensor, "batch 3"]:
         """The head's origin in the camera frame, metres."""
         u, v, log_scale = state.vector[:, self.at.place].unbind(-1)
@@ -155,6 +185,7 @@ class LandmarkProblem:
         return {
             "landmark": (self.observed.visibility * landmark).sum(-1),
             "identity": identity,
+            "guess": self._guess_cost(v.double()),
             "expression_and_gaze": whole - identity,
             "focal": 0.5 * focal**2,
             "distance": 0.5 * (self._distance_score(v) / p.log_distance) ** 2,
@@ -173,7 +204,15 @@ class LandmarkProblem:
         focal = (x[:, self.at.log_focal] - self.log_focal_mean) / self.log_focal_sd
         distance = self._distance_score(x) / self.priors.log_distance
         prior = ((x @ self.precision) * x).sum(-1) + focal**2 + distance**2
-        return 0.5 * ((STUDENT_DEGREES + 2) * landmark.sum(-1) + prior)
+        return 0.5 * ((STUDENT_DEGREES + 2) * landmark.sum(-1) + prior) + self._guess_cost(x)
+
+    def _guess_cost(self, vector: Tensor) -> Tensor:
+        """How unlikely the identity is by what a network says of it; up to a constant."""
+        trust, pull = self.observed.shape_trust, self.observed.shape_pull
+        if trust is None or pull is None:
+            return vector.new_zeros(len(vector))
+        x = vector[:, self.at.identity]
+        return (x * (0.5 * (trust @ x[..., None]).squeeze(-1) - pull)).sum(-1)
 
     def weighted_jacobian(self, state: FitState) -> tuple[Tensor, Tensor]:
         """Whitened residuals (b, l, 2) and derivatives of the whitened prediction (b, l, 2, p).
@@ -222,6 +261,11 @@ class LandmarkProblem:
         trust = self.log_focal_sd**-2
         hessian[:, focal, focal] += trust
         gradient[:, focal] += (state.vector[:, focal] - self.log_focal_mean) * trust
+        if self.observed.shape_trust is not None and self.observed.shape_pull is not None:
+            part, trust = self.at.identity, self.observed.shape_trust
+            hessian[:, part, part] += trust
+            x = state.vector[:, part, None].double()
+            gradient[:, part] += (trust @ x).squeeze(-1) - self.observed.shape_pull
         trust = self.priors.log_distance**-2
         score = self._distance_score(state.vector)
         for a, sign_a in ((focal, 1.0), (scale, -1.0)):
@@ -252,7 +296,7 @@ class LandmarkProblem:
         reduced = torch.cat([damped[:, part, part], gradient[:, part, None]], dim=-1)
         reduced = reduced - coupling.mT @ solved
         weights = state.vector[:, part].double()
-        by_weights = _bounded_step(reduced[..., :-1], reduced[..., -1], weights, gradient[:, part])
+        by_weights = bounded_step(reduced[..., :-1], reduced[..., -1], weights, gradient[:, part])
         step = torch.empty_like(gradient)
         step[:, part] = by_weights
         step[:, others] = -solved[..., -1] - (solved[..., :-1] @ by_weights[..., None]).squeeze(-1)
@@ -322,34 +366,3 @@ class LandmarkProblem:
             vector[:, self.at.expression] = vector[:, self.at.expression].clamp(0, 1)
         turn = matrix_from_axis_angle(step[:, self.at.rotation])
         return FitState(vector=vector, rotation=turn @ state.rotation)
-
-
-def _bounded_step(
-    hessian: Float[Tensor, "batch weight weight"],
-    gradient: Float[Tensor, "batch weight"],
-    weights: Float[Tensor, "batch weight"],
-    slope: Float[Tensor, "batch weight"],
-) -> Float[Tensor, "batch weight"]:
-    """The minimum of a quadratic model over steps that keep the weights in [0, 1], nearly.
-
-    Weights on a bound whose ``slope`` presses them against it are held. Those that the free step
-    would carry over a bound are put on it and the others are solved for anew, until none crosses.
-    """
-    held = ((weights <= 0) & (slope > 0)) | ((weights >= 1) & (slope < 0))
-    fixed = torch.zeros_like(gradient)
-    step = fixed
-    for _ in range(ACTIVE_SET_ROUNDS):
-        free = ~held
-        target = gradient + (hessian @ fixed[..., None]).squeeze(-1)
-        system = torch.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
-        system.diagonal(dim1=-2, dim2=-1).add_(held)
-        factor, _ = torch.linalg.cholesky_ex(system)
-        right = torch.where(free, target, 0.0)
-        step = fixed - torch.cholesky_solve(right[..., None], factor).squeeze(-1)
-        reached = weights + step
-        crossing = ((reached < -1e-9) | (reached > 1 + 1e-9)) & free
-        if not bool(crossing.any()):
-            break
-        held |= crossing
-        fixed = torch.where(crossing, reached.clamp(0, 1) - weights, fixed)
-    return step

@@ -279,7 +279,9 @@ def _batched(found: Detection) -> Detection:
 
 def _unbatched(observed: LandmarkObservations) -> LandmarkObservations:
     """The only face of a batch of one."""
-    return LandmarkObservations(**{name: value[0] for name, value in vars(observed).items()})
+    return LandmarkObservations(
+        **{name: value[0] for name, value in vars(observed).items() if value is not None}
+    )
 
 
 def observations(frame: Frame, detection: Detection) -> LandmarkObservations:

@@ -10,11 +10,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from face3d.core.errors import InputError
+from face3d.core.files import atomic_path
+from face3d.fit.corrective import correctable
 from face3d.model.head import HeadModel
 from face3d.model.open_head_file import read_open_head
+from face3d.regress.own import read_own_net, save_own_net
 from face3d.regress.own_net import OwnNet
 from face3d.train.crops import FaceBatch, HeldCrops, SyntheticCrops
 from face3d.train.own_loss import OwnLoss, total_loss
+from face3d.train.synthetic.shards import shard_folders
 
 WEIGHT_DECAY = 1e-2
 LARGEST_STEP = 1.0
@@ -125,6 +129,7 @@ def train_own(
     batch: int = 64,
     rate: float = 1.5e-3,
     seed: int = 1,
+    first: Path | None = None,
     every: int = 1000,
     device: str = "cpu",
 ) -> Path:
@@ -139,6 +144,7 @@ def train_own(
         batch: Pictures in each.
         rate: The highest learning rate.
         seed: Of the weights and the order of pictures.
+        first: Weights of an earlier training to begin with.
         every: Steps between looks at ``held``, after which a checkpoint is written.
         device: "cpu", "cuda" or "auto".
 
@@ -148,11 +154,15 @@ def train_own(
     Raises:
         InputError: A set is missing or damaged.
     """
+    for given in (images, held):
+        shard_folders(given)
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.ckpt"
     torch.manual_seed(seed)
-    model = HeadModel(read_open_head(head))
+    model = HeadModel(correctable(read_open_head(head)))
     training = OwnTraining(model, steps=steps, rate=rate)
+    if first is not None:
+        training.net.load_state_dict(read_own_net(first).state_dict())
     begun = 0
     if last.exists():
         try:
@@ -185,3 +195,25 @@ def train_own(
         weights_only=True,
     )
     return last
+
+
+def export_own(checkpoint: Path, path: Path) -> Path:
+    """Write the weights of a checkpoint as a file of its own, in half precision.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: The checkpoint is damaged or of another network.
+    """
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+        net = OwnNet()
+        net.load_state_dict(
+            {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+        )
+    except Exception as error:
+        raise InputError(f"{checkpoint} is no checkpoint of the own regressor.") from error
+    with atomic_path(path) as partial:
+        save_own_net(partial, net)
+    return path

@@ -3,13 +3,14 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from face3d.model.head import HeadModel
 from face3d.regress.crop_pose import rotation_from_six
 from face3d.regress.own_net import Regressed
 
 WEIGHTS = {
-    "landmarks": 20.0, "shape": 0.5, "form": 0.3, "points": 0.3, "expression": 4.0, "jaw": 4.0,
+    "landmarks": 20.0, "shape": 0.3, "form": 1.5, "points": 0.1, "expression": 4.0, "jaw": 4.0,
     "neck": 1.0, "eyes": 3.0, "rotation": 4.0, "place": 4.0, "light": 0.3,
 }  # fmt: skip
 """So that all parts pull about alike while they are learned."""
@@ -26,7 +27,8 @@ class OwnLoss(nn.Module):
     left: together they would give up on what is hard to see (Seitzer et al., 2022).
 
     Args:
-        model: The head; its face region measures the form.
+        model: The head; its face region measures the form. Components beyond the network's are
+            form that it cannot say.
     """
 
     def __init__(self, model: HeadModel) -> None:
@@ -36,6 +38,9 @@ class OwnLoss(nn.Module):
         count = model.identity_count
         basis = model.linear_basis.unflatten(1, (-1, 3)) * 1000
         of_face = basis[:count, face].flatten(1).double()
+        # What moves, turns or scales the face as a whole is no form.
+        whole = _similarities(model.template[face].double())
+        of_face = of_face - (of_face @ whole) @ whole.T
         gram = of_face @ of_face.T / int(face.sum())
         embedding = data.embeddings["mediapipe478"]
         corners = torch.as_tensor(data.faces[embedding.face_index])
@@ -52,15 +57,20 @@ class OwnLoss(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Each part's loss, unweighted, and "spread", how honest the deviations are.
 
-        "form" is the error of the neutral face in mm (root of mean square), "points" that of the
+        "form" is the error of the neutral face's form in mm (root of mean square; what would be
+        gone after moving, turning and scaling the face is not counted), "points" that of the
         landmarks on the surface, at rest on the skull, by shape and expression.
         """
         mean = found.mean
         by_point = (mean["landmarks"] - truth["landmarks"]).unflatten(1, (-1, 2))
         seen = HIDDEN_WEIGHT + (1 - HIDDEN_WEIGHT) * truth["visible"]
         out = {"landmarks": (by_point.abs().sum(-1) / 2 * seen).sum() / seen.sum()}
-        off = mean["shape"] - truth["shape"]
-        out["shape"] = off.square().mean()
+        # What the network does not say of finer form, it says is average.
+        said, told = mean["shape"], truth["shape"]
+        count = len(self.gram)
+        off = pad(said, (0, count - said.shape[1])) - pad(told, (0, count - told.shape[1]))
+        named = off[:, : said.shape[1]]
+        out["shape"] = named.square().mean()
         # Squares too large for half precision: not under autocast.
         out["form"] = torch.einsum("bi,ij,bj->b", off, self.gram, off).clamp(min=1e-6).sqrt().mean()
         both = torch.cat([off, mean["expression"] - truth["expression"]], dim=1)
@@ -73,7 +83,7 @@ class OwnLoss(nn.Module):
         out["rotation"] = angle.mean()
         errors = {
             "landmarks": by_point.square().mean(-1),
-            "shape": off.square(),
+            "shape": named.square(),
             "rotation": angle[:, None].square(),
             "light": (mean["light"] - truth["light"]).square().mean(1, keepdim=True),
         } | {
@@ -86,6 +96,16 @@ class OwnLoss(nn.Module):
         ]
         out["spread"] = torch.stack(spread).sum()
         return out
+
+
+def _similarities(points: Float[Tensor, "vertex 3"]) -> Float[Tensor, "coordinate 7"]:
+    """Orthonormal small motions of points: along and about each axis, and growth."""
+    off = points - points.mean(0)
+    axes = torch.eye(3, dtype=points.dtype)
+    moves = [axis.expand_as(points) for axis in axes]
+    turns = [torch.linalg.cross(axis.expand_as(off), off) for axis in axes]
+    every = torch.stack([*moves, *turns, off]).flatten(1)
+    return torch.linalg.qr(every.T)[0]
 
 
 def total_loss(parts: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:

@@ -74,6 +74,10 @@ def random_views(model, count: int, seed: int, noise_px: float, most_yaw_deg: fl
     return shape, expression, pose, observed
 
 
+def given(observed: LandmarkObservations) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(observed).items() if value is not None}
+
+
 def degrees_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     cosine = ((a @ b.mT).diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
     return torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
@@ -119,7 +123,7 @@ def test_a_batch_gives_what_single_faces_give(model):
     together = fitter.fit(observed, iterations=6)
     for k in range(3):
         alone = fitter.fit(
-            LandmarkObservations(**{n: v[k] for n, v in vars(observed).items()}), iterations=6
+            LandmarkObservations(**{n: v[k] for n, v in given(observed).items()}), iterations=6
         )
         assert alone.landmark_error_px.shape == ()
         torch.testing.assert_close(
@@ -130,7 +134,7 @@ def test_a_batch_gives_what_single_faces_give(model):
 def test_double_precision_observations_are_taken(model):
     *_, observed = random_views(model, 1, seed=6, noise_px=0.3)
     fitter = LandmarkFitter(model.data, plain_noise(0.001))
-    double = LandmarkObservations(**{n: v.double() for n, v in vars(observed).items()})
+    double = LandmarkObservations(**{n: v.double() for n, v in given(observed).items()})
     torch.testing.assert_close(
         fitter.fit(double).params.shape, fitter.fit(observed).params.shape, atol=1e-3, rtol=1e-2
     )
@@ -243,3 +247,69 @@ def test_corrective_modes_meet_what_the_basis_cannot_say(model):
         fits = fitter.fit(observed)
         errors.append(float(fits.landmark_error_px.mean()))
     assert errors[1] < 0.8 * errors[0]
+
+
+def guessed(observed, mean: torch.Tensor, precision: float):
+    """What is observed, and a network that says of the identity what ``mean`` is."""
+    count, size = mean.shape
+    trust = precision * torch.eye(size).expand(count, size, size)
+    return dataclasses.replace(observed, shape_trust=trust, shape_pull=precision * mean)
+
+
+def test_a_sure_guess_of_identity_is_taken_and_an_unsure_one_left(model):
+    shape, *_, observed = random_views(model, 2, seed=9, noise_px=1.0)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    plain = fitter.fit(observed)
+    sure = fitter.fit(guessed(observed, shape, 1e6))
+    unsure = fitter.fit(guessed(observed, 5 * shape, 1e-9))
+    assert (sure.params.shape - shape).abs().max() < 0.01
+    torch.testing.assert_close(unsure.params.shape, plain.params.shape, atol=1e-4, rtol=1e-4)
+    assert (plain.energies["guess"] == 0).all()
+
+
+def test_a_guess_helps_as_far_as_it_is_right(model):
+    """A guess with errors of half a deviation, trusted as such, brings the identity nearer."""
+    shape, *_, observed = random_views(model, 6, seed=10, noise_px=1.5)
+    fitter = LandmarkFitter(model.data, plain_noise(0.002))
+    off = 0.5 * torch.randn(shape.shape, generator=torch.Generator().manual_seed(1))
+    plain, helped = fitter.fit(observed), fitter.fit(guessed(observed, shape + off, 4.0))
+    before = (plain.params.shape - shape).norm(dim=1)
+    assert ((helped.params.shape - shape).norm(dim=1) < 0.75 * before).all()
+
+
+def test_the_guess_is_in_gradient_and_hessian(model):
+    shape, *_, observed = random_views(model, 1, seed=11, noise_px=1.0)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    one = LandmarkObservations(**{n: v[0] for n, v in given(observed).items()})
+    other = guessed(observed, shape, 30.0)
+    two = LandmarkObservations(**{n: v[0] for n, v in given(other).items()})
+    a, b = fitter.problem([one]), fitter.problem([two])
+    state = a.start()
+    for problem in (a, b):
+        problem.set_noise(state)
+    (hessian_a, gradient_a), (hessian_b, gradient_b) = (p.normal_equations(state) for p in (a, b))
+    part = fitter.full.layout.identity
+    torch.testing.assert_close(
+        (gradient_b - gradient_a)[0, part], -30.0 * shape[0].double(), atol=1e-3, rtol=1e-4
+    )
+    grown = (hessian_b - hessian_a)[0]
+    assert torch.allclose(grown[part, part], 30.0 * torch.eye(140).double(), atol=1e-6)
+    step = 1e-3 * torch.eye(a.at.count)[None, part.start]
+    moved = dataclasses.replace(state, vector=state.vector + step)
+    slope = ((b.cost(moved) - a.cost(moved)) - (b.cost(state) - a.cost(state))) / 1e-3
+    assert float(slope) == pytest.approx(float((gradient_b - gradient_a)[0, part.start]), rel=0.02)
+
+
+def test_a_fit_that_begins_at_the_truth_stays_and_needs_fewer_steps(model):
+    *_, observed = random_views(model, 4, seed=12, noise_px=0.5)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    assert torch.allclose(fitter.usual_focal_px(observed), observed.focal_px)
+    plain = fitter.fit(observed, tolerance=1e-4)
+    again = fitter.fit(observed, start=plain.params)
+    assert (again.iterations < plain.iterations).all()
+    assert (again.iterations <= 3).all()
+    turned = degrees_between(
+        again.params.world_from_head[:, :3, :3], plain.params.world_from_head[:, :3, :3]
+    )
+    assert (turned < 0.3).all()
+    torch.testing.assert_close(again.params.shape, plain.params.shape, atol=0.15, rtol=0)

@@ -8,6 +8,8 @@ import pytest
 
 import face3d
 from face3d.core.errors import InputError
+from face3d.fit.corrective import correctable
+from face3d.model.head import HeadModel
 from face3d.train.synthetic import SyntheticFaces, read_shards, write_set
 from face3d.train.synthetic.shards import labels_of, read_shard, shard_folders
 
@@ -17,7 +19,8 @@ HEAD = Path(face3d.__file__).parent.parent / "flame_assets" / "open_head.npz"
 def test_a_shard_holds_the_pictures_and_their_labels(small_set: Path) -> None:
     shards = list(read_shards(small_set))
     assert len(shards) == 1
-    again = SyntheticFaces(face3d.load_head("open"), size=64, seed=5)
+    wider = HeadModel(correctable(face3d.load_head("open").data))
+    again = SyntheticFaces(wider, size=64, seed=5)
     for number in (0, 31):
         face = again[number]
         assert np.array_equal(shards[0].rgb[number], face.rgb)

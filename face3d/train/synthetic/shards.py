@@ -21,6 +21,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from face3d.core.errors import InputError
 from face3d.core.npz import NpzError, read_npz
+from face3d.fit.corrective import correctable
 from face3d.model.head import HeadModel
 from face3d.model.open_head_file import read_open_head
 from face3d.train.synthetic.faces import SyntheticFace, SyntheticFaces
@@ -142,7 +143,8 @@ def _alone() -> None:
 
 @lru_cache(maxsize=1)
 def _faces(head: Path, size: int, seed: int) -> SyntheticFaces:
-    return SyntheticFaces(HeadModel(read_open_head(head)), size=size, seed=seed)
+    # Form that the identity basis cannot say belongs to people, too.
+    return SyntheticFaces(HeadModel(correctable(read_open_head(head))), size=size, seed=seed)
 
 
 def _write_shard(folder: Path, head: Path, size: int, seed: int, number: int) -> None:

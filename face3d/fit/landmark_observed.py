@@ -1,0 +1,49 @@
+"""What a landmark fit is given of pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkObservations:
+    """Detected landmarks of a batch of faces, each in its own picture."""
+
+    points_px: Float[Tensor, "*batch landmark 2"]
+    visibility: Float[Tensor, "*batch landmark"]  # 0 to 1
+    width_px: Float[Tensor, "*batch"]
+    height_px: Float[Tensor, "*batch"]
+    focal_px: Float[Tensor, "*batch"]  # from EXIF; NaN where it is not known
+    # What a network says of the identity beside: a Gaussian's precision, and that times its mean.
+    shape_trust: Float[Tensor, "*batch identity identity"] | None = None
+    shape_pull: Float[Tensor, "*batch identity"] | None = None
+
+
+def stacked(each: Sequence[LandmarkObservations]) -> LandmarkObservations:
+    """Several pictures as a batch; what not all of them have is left out."""
+    columns: dict[str, list[Tensor | None]] = {
+        f.name: [getattr(one, f.name) for one in each] for f in fields(LandmarkObservations)
+    }
+    whole = {
+        name: torch.stack([v for v in values if v is not None])
+        for name, values in columns.items()
+        if all(v is not None for v in values)
+    }
+    return LandmarkObservations(**whole)
+
+
+def said_of_identity(observed: LandmarkObservations, count: int) -> dict[str, Tensor]:
+    """What is said of the identity components that a stage has; of those beyond, nothing is."""
+    trust, pull = observed.shape_trust, observed.shape_pull
+    if trust is None or pull is None:
+        return {}
+    trust = trust.reshape(-1, *trust.shape[-2:])[:, :count, :count].double()
+    pull = pull.reshape(-1, pull.shape[-1])[:, :count].double()
+    beyond = count - pull.shape[1]
+    return {
+        "shape_trust": pad(trust, (0, beyond, 0, beyond)), "shape_pull": pad(pull, (0, beyond))
+    }  # fmt: skip
