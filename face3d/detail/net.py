@@ -8,14 +8,12 @@ synthetic skin (tools/train_relief.py) and fully convolutional.
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
-from face3d.core.errors import AssetError
-from face3d.core.npz import NpzError, read_npz
+from face3d.core.weights import read_weights, save_weights
 
 CHANNELS = 11
 WIDTHS = (16, 24, 32, 48)
@@ -132,22 +130,13 @@ def surroundings(
 
 def save_relief_net(path: Path, net: ReliefNet) -> None:
     """Write weights in half precision."""
-    arrays = {name: value.detach().half().numpy() for name, value in net.state_dict().items()}
-    np.savez_compressed(path, **arrays)
+    save_weights(path, net)
 
 
 def read_relief_net(path: Path) -> ReliefNet:
     """Read weights.
 
     Raises:
-        AssetError: The file is damaged or of another kind.
+        AssetError: The file is missing, damaged or of another kind.
     """
-    try:
-        arrays = read_npz(path)
-        net = ReliefNet()
-        net.load_state_dict({k: torch.tensor(np.asarray(v)).float() for k, v in arrays.items()})
-    except FileNotFoundError as error:
-        raise AssetError(f"The relief network {path} is missing; reinstall face3d.") from error
-    except (NpzError, RuntimeError, TypeError, ValueError) as error:
-        raise AssetError(f"{path} is not a readable relief network; reinstall.") from error
-    return net.eval().requires_grad_(False)
+    return read_weights(path, ReliefNet(), "relief network")

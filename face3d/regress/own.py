@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from face3d.core.errors import AssetError
-from face3d.core.npz import NpzError, read_npz
 from face3d.core.types import Camera, HeadParams
+from face3d.core.weights import read_weights, save_weights
 from face3d.regress.crop_pose import pose_from_place, rotation_from_six
 from face3d.regress.own_net import INPUT_PX, OwnNet, Regressed
 
@@ -40,30 +38,12 @@ def read_own_net(path: Path) -> OwnNet:
     Raises:
         AssetError: The file is missing, damaged or of another kind.
     """
-    try:
-        arrays = read_npz(path)
-        net = OwnNet()
-        net.load_state_dict({k: torch.as_tensor(np.asarray(v)).float() for k, v in arrays.items()})
-    except FileNotFoundError as error:
-        raise AssetError(f"The regressor {path} is missing; reinstall face3d.") from error
-    except (NpzError, RuntimeError, TypeError, ValueError) as error:
-        raise AssetError(f"{path} is no readable regressor of ours; reinstall face3d.") from error
-    return net.eval().requires_grad_(False)
+    return read_weights(path, OwnNet(), "regressor")
 
 
 def save_own_net(path: Path, net: OwnNet) -> None:
     """Write weights in half precision."""
-    arrays = {
-        name: value.detach().half().numpy()
-        for name, value in net.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    counts = {
-        name: value.numpy().astype(np.int32)
-        for name, value in net.state_dict().items()
-        if name.endswith("num_batches_tracked")
-    }
-    np.savez_compressed(path, **arrays, **counts)
+    save_weights(path, net)
 
 
 def guess_heads(
@@ -122,11 +102,3 @@ def _crop_camera(
         fx=focal, fy=focal, cx=moved[:, 0], cy=moved[:, 1], width=INPUT_PX, height=INPUT_PX,
         camera_from_world=torch.eye(4).expand(len(linear), 4, 4),
     )  # fmt: skip
-
-
-def rotation_angle_deg(
-    a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]
-) -> Float[Tensor, "*batch"]:
-    """The angle between two rotations."""
-    trace = (a * b).sum((-1, -2))
-    return torch.rad2deg(((trace - 1) / 2).clamp(-1, 1).acos())

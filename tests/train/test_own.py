@@ -173,7 +173,7 @@ def test_weights_survive_a_file(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="missing"):
         read_own_net(tmp_path / "none.npz")
     (tmp_path / "bad.npz").write_bytes(b"PK")
-    with pytest.raises(AssetError, match="no readable"):
+    with pytest.raises(AssetError, match="not a readable"):
         read_own_net(tmp_path / "bad.npz")
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
+from face3d.fit.priors import GAZE_RANGE_RAD
+
 PAIRS = ("eyeBlink", "eyeSquint", "eyeWide", "browDown", "browOuterUp", "cheekSquint")
 MOUTH_PAIRS = (
     "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress", "mouthLowerDown",
@@ -12,8 +14,6 @@ MOUTH_SINGLES = (
     "mouthPucker", "mouthFunnel", "mouthLeft", "mouthRight", "mouthRollLower", "mouthRollUpper",
     "mouthShrugLower", "mouthShrugUpper", "cheekPuff", "jawForward", "jawLeft", "jawRight",
 )  # fmt: skip
-GAZE_RANGE_RAD = {"In": 0.6, "Out": 0.6, "Up": 0.45, "Down": 0.5}
-"""Eye rotation at which an eyeLook shape reaches one."""
 
 
 def random_expression(

@@ -25,6 +25,7 @@ from face3d.render import (
     rasterize,
     render,
     sh_basis,
+    srgb_from_linear,
     vertex_normals,
 )
 from face3d.render.occlusion import reached_by
@@ -149,10 +150,10 @@ class SyntheticFaces:
         else:
             ones = torch.ones(len(scene.singles), len(ambient))
             shadows = Shadows(ambient=ambient, single=ones)
-        srgb = np.clip(behind, 0, 1)
+        backdrop = srgb_from_linear(torch.as_tensor(behind)).permute(2, 0, 1)
         drawn = render(
             mesh, scene.camera, texture=texture, light=[scene.ambient, *scene.singles],
-            background=torch.as_tensor(_srgb(srgb)).permute(2, 0, 1), materials=kinds,
+            background=backdrop, materials=kinds,
             shadows=shadows, linear=True,
         )  # fmt: skip
         return drawn[:3].permute(1, 2, 0).numpy()
@@ -246,10 +247,3 @@ class SyntheticFaces:
         around = np.stack([depth[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
         front = np.where(np.isfinite(around), around, -np.inf).max(0)
         return (inside & (seen[:, 2] < front + 0.004)).astype(np.float32)
-
-
-def _srgb(linear: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """The sRGB curve."""
-    return np.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-6) ** (1 / 2.4) - 0.055
-    ).astype(np.float32)

@@ -7,14 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from face3d.render.quick import CURVE
 from face3d.train.synthetic.noise import NoiseBank
-
-STEPS = 4096
-_linear = np.linspace(0, 1, STEPS) ** 2
-CURVE = np.where(
-    _linear <= 0.0031308, 12.92 * _linear, 1.055 * np.maximum(_linear, 1e-6) ** (1 / 2.4) - 0.055
-).astype(np.float32)
-"""sRGB of squares of evenly spaced numbers."""
 
 
 def random_backdrop(
@@ -79,7 +73,7 @@ def take_photo(
         first, last = np.round(middle - reach).astype(int), np.round(middle + reach).astype(int)
         cv2.line(kernel, first.tolist(), last.tolist(), [1.0])
         out = cv2.filter2D(out, -1, kernel / kernel.sum())
-    steps = np.sqrt(np.clip(out, 0, 1)) * (STEPS - 1)
+    steps = np.sqrt(np.clip(out, 0, 1)) * (len(CURVE) - 1)
     srgb = CURVE[steps.astype(np.int32)]
     if rng.random() < 0.5:  # the maker's own curve
         bend, lift = rng.normal(0, 0.35), rng.normal(0, 0.03)
