@@ -9,16 +9,18 @@ if TYPE_CHECKING:
     from face3d.pipeline import Head as Head
     from face3d.pipeline import KnownSizes as KnownSizes
     from face3d.pipeline import Shot as Shot
+    from face3d.pipeline import convert as convert
     from face3d.pipeline import film as film
     from face3d.pipeline import load as load
     from face3d.pipeline import load_head as load_head
+    from face3d.pipeline import load_regressor as load_regressor
     from face3d.pipeline import read_depth as read_depth
     from face3d.pipeline import reconstruct as reconstruct
     from face3d.pipeline import reconstruct_all as reconstruct_all
 
 _PUBLIC = (
-    "Head", "KnownSizes", "Shot", "film", "load", "load_head", "read_depth", "reconstruct",
-    "reconstruct_all",
+    "Head", "KnownSizes", "Shot", "convert", "film", "load", "load_head", "load_regressor",
+    "read_depth", "reconstruct", "reconstruct_all",
 )  # fmt: skip
 
 

@@ -23,6 +23,13 @@ BUNDLED = {
         "origin": "Detections of MediaPipe 0.10.21 on renders of the open head.",
         "how": "Measured by tools/calibrate_landmarks.py.",
     },
+    "surface_net": {
+        "file": "surface_net.npz",
+        "licence": "CC0-1.0",
+        "origin": "Synthetic faces drawn by face3d train synthesize from the open head, and what "
+        "MediaPipe 0.10.21 detects in them.",
+        "how": "Trained by face3d train landmarks (docs/training/surface_net.csv).",
+    },
     "relief_net": {
         "file": "relief_net.npz",
         "licence": "CC0-1.0",

@@ -12,7 +12,7 @@ import tyro
 from face3d.assets import list_assets
 from face3d.cli.evaluate import evaluate
 from face3d.cli.progress import shown_progress
-from face3d.cli.train import regressor, synthesize
+from face3d.cli.train import landmarks, regressor, synthesize
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
 from face3d.core.version import __version__
 
@@ -40,6 +40,10 @@ def reconstruct(
     card: tuple[float, float, float, float, float] | None = None,
     depth: Path | None = None,
     focal_px: float | None = None,
+    regressor: Literal[
+        "none", "own", "deca", "emoca", "smirk", "teaser", "spectre", "mica"
+    ] = "none",
+    checkpoint: Path | None = None,
 ) -> None:
     """Reconstruct an animatable head from one photo, or from several of one person.
 
@@ -63,6 +67,10 @@ def reconstruct(
             x y x y in px, and mm. A bank card is 85.6 mm wide.
         depth: Depth map of the (first) photo, a 16-bit PNG in mm.
         focal_px: Focal length of the (first) photo, for the depth map.
+        regressor: A network that gives the head in one pass: own starts the fit; mica's identity
+            is kept; heads of the others are taken as they are. All but own need --checkpoint and
+            --head flame2020.
+        checkpoint: The regressor's weights, as its authors publish them.
     """
     from face3d import pipeline
 
@@ -91,8 +99,15 @@ def reconstruct(
             raise InputError("Known sizes are one person's; choose a --face.")
         if len(photos) > 1:
             raise InputError("--face all takes one photo; several show one person.")
+        if regressor != "none":
+            raise InputError("--regressor is for one face; choose a --face.")
     elif face != "largest" and not (face.isascii() and face.isdecimal()):
         raise InputError(f"--face is {face!r}; use largest, all or a number from 0.")
+    network = None
+    if regressor != "none":
+        network = pipeline.load_regressor(regressor, checkpoint)
+    elif checkpoint is not None:
+        raise InputError("--checkpoint is a regressor's; say which with --regressor.")
     with shown_progress() as progress:
         if face == "all":
             heads = pipeline.reconstruct_all(
@@ -104,7 +119,7 @@ def reconstruct(
             heads = [
                 pipeline.reconstruct(
                     list(photos), face=which, head=head, texture=texture, fast=fast,
-                    detail=detail, known=known, progress=progress,
+                    detail=detail, known=known, regressor=network, progress=progress,
                 )
             ]  # fmt: skip
         for number, one in enumerate(heads):
@@ -196,6 +211,28 @@ def render(
     print(pipeline.film(head, output, shot, progress=True))
 
 
+def convert(
+    source: tyro.conf.Positional[Path],
+    /,
+    *,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    head: str = "flame2020",
+    fps: float = 25.0,
+) -> None:
+    """Turn parameter files of DECA, EMOCA, MICA, metrical-tracker or VHAP into a head that moves.
+
+    Args:
+        source: VHAP's .npz, metrical-tracker's .frame files, DECA's .mat, EMOCA's or MICA's .npy;
+            a folder of them is a take.
+        output: File to write: .glb, .npz (parameters) or .obj (the first picture).
+        head: Name or file of the FLAME model that the parameters belong to.
+        fps: Pictures per second of the take.
+    """
+    from face3d import pipeline
+
+    print(pipeline.convert(source, output, head=head, fps=fps))
+
+
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
@@ -265,7 +302,7 @@ def assets_add(file: tyro.conf.Positional[Path], /) -> None:
 
 
 def _train() -> None:
-    """Make synthetic faces, and train networks on them: synthesize, regressor."""
+    """Make synthetic faces, and train networks on them: synthesize, regressor, landmarks."""
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -275,6 +312,7 @@ def _run(arguments: Sequence[str]) -> None:
     commands = {
         "reconstruct": reconstruct,
         "render": render,
+        "convert": convert,
         "evaluate": evaluate,
         "demo": demo,
     }
@@ -287,8 +325,8 @@ def _run(arguments: Sequence[str]) -> None:
         return
     if list(arguments[:1]) == ["train"]:
         tyro.extras.subcommand_cli_from_dict(
-            {"synthesize": synthesize, "regressor": regressor}, prog="face3d train",
-            args=list(arguments[1:]),
+            {"synthesize": synthesize, "regressor": regressor, "landmarks": landmarks},
+            prog="face3d train", args=list(arguments[1:]),
         )  # fmt: skip
         return
     table = {**commands, "assets": assets_list, "train": _train}

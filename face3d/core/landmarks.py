@@ -3,6 +3,9 @@
 LAYOUT_SIZES: dict[str, int] = {"mediapipe478": 478, "ibug68": 68}
 """Points in each layout; mediapipe478 is the 468-point face mesh followed by two irises."""
 
+IRISES_FROM = 468
+"""mediapipe478: those before lie on the face's skin and lips."""
+
 LEFT_IRIS = range(473, 478)
 """mediapipe478: centre, then four points on the ring, of the subject's left iris."""
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from face3d.core.errors import AssetError, InputError
@@ -19,8 +19,15 @@ from face3d.core.threads import one_thread
 from face3d.core.types import FitResult, HeadParams
 from face3d.fit.landmark_head import LandmarkHead, thinned_landmarks
 from face3d.fit.landmark_noise import LandmarkNoise
-from face3d.fit.landmark_observed import LandmarkObservations, said_of_identity, stacked
+from face3d.fit.landmark_observed import (
+    LandmarkObservations,
+    closer,
+    own_spreads,
+    said_of_identity,
+    stacked,
+)
 from face3d.fit.landmark_problem import FitState, LandmarkProblem, Observed
+from face3d.fit.landmark_settle import chosen, settled
 from face3d.fit.landmark_solution import Solution, outside_inference, packed_result
 from face3d.fit.priors import (
     FitPriors,
@@ -39,6 +46,9 @@ MIN_LANDMARKS = 20
 
 MIN_EXTENT_PX = 2.0
 """From the landmarks' middle to the farthest of them."""
+
+SETTLING = 4
+"""Steps of all but the identity, where they follow the points more closely than it does."""
 
 ROUGH_IDENTITY = 40
 """Identity components of the first steps: those of the greatest variance."""
@@ -126,7 +136,7 @@ class LandmarkFitter:
         self._require_usable(observed)
         # Inference mode spares torch's bookkeeping, a fifth of the time of such small operations.
         with one_thread(), torch.inference_mode():
-            solution = self._solve(observed, iterations, tolerance, start)
+            solution = self._settled(observed, self._solve(observed, iterations, tolerance, start))
         with one_thread(), torch.no_grad():
             return self._result(outside_inference(solution), observed)
 
@@ -184,7 +194,7 @@ class LandmarkFitter:
             trial = problem.move(state, problem.step(state, hessian, gradient, damping))
             trial_cost = problem.cost(trial)
             better = (trial_cost < cost) & active
-            state = _choose(better, trial, state)
+            state = chosen(better, trial, state)
             gain = (cost - trial_cost) / cost.clamp(min=1e-9)
             used += active
             cost = torch.where(better, trial_cost, cost)
@@ -227,6 +237,7 @@ class LandmarkFitter:
         with one_thread(), torch.inference_mode():
             alone = self._solve(everything, iterations, tolerance)
             together = self._solve_together(everything, alone, iterations, tolerance)
+            alone, together = (self._settled(everything, found) for found in (alone, together))
         with one_thread(), torch.no_grad():
             own, shared = outside_inference(alone), outside_inference(together)
             results = [self._result(shared.pick(k), one) for k, one in enumerate(observed)]
@@ -266,6 +277,17 @@ class LandmarkFitter:
         )
         return [self._result(solution.pick(k), one) for k, one in enumerate(observed)]
 
+    def as_given(
+        self, params: HeadParams, observed: Sequence[LandmarkObservations]
+    ) -> list[FitResult]:
+        """Results of parameters that come from elsewhere, before cameras of ``usual_focal_px``.
+
+        Args:
+            params: One face of each picture; the world is the camera's frame, necks are at rest.
+            observed: As of ``fit_person``; only judges them.
+        """
+        return self.packed(self.problem(observed).state_of(params), observed, steps=0)
+
     def with_identity(
         self, state: FitState, observed: Sequence[LandmarkObservations], *, iterations: int = 8
     ) -> FitState:
@@ -276,27 +298,17 @@ class LandmarkFitter:
             observed: As of ``fit_person``.
             iterations: At most this many steps.
         """
-        problem = self.problem(observed)
-        problem.set_noise(state)
-        part = self.full.layout.identity
-        cost = problem.cost(state)
-        damping = torch.full_like(cost, 1e-4)
-        for _ in range(iterations):
-            hessian, gradient = problem.normal_equations(state)
-            hessian[:, part, :] = 0.0
-            hessian[:, :, part] = 0.0
-            hessian[:, part, part] = torch.eye(part.stop - part.start, dtype=hessian.dtype)
-            gradient[:, part] = 0.0
-            trial = problem.move(state, problem.step(state, hessian, gradient, damping))
-            trial_cost = problem.cost(trial)
-            better = trial_cost < cost
-            state = _choose(better, trial, state)
-            done = (cost - trial_cost).abs() < 1e-3 * cost
-            cost = torch.where(better, trial_cost, cost)
-            damping = torch.where(better, damping * 0.1, damping * 10).clamp(1e-8, 1e6)
-            if bool(done.all()):
-                break
-        return state
+        problem = self.problem([closer(one) for one in observed])
+        return settled(problem, state, iterations=iterations)
+
+    def _settled(self, observed: LandmarkObservations, found: Solution) -> Solution:
+        """The same identity, and all else as close to the points as they say."""
+        if observed.close_px is None:
+            return found
+        state = FitState(vector=found.vector, rotation=found.rotation)
+        problem = self._problem(closer(observed), self.full)
+        state = settled(problem, state, iterations=SETTLING)
+        return replace(found, vector=state.vector, rotation=state.rotation)
 
     def _solve_together(
         self, observed: LandmarkObservations, alone: Solution, iterations: int, tolerance: float
@@ -360,6 +372,7 @@ class LandmarkFitter:
                 centre_px=size / 2,
                 longer_side_px=size.amax(-1),
                 focal_px=observed.focal_px.float().reshape(-1),
+                **own_spreads(observed, indices),
                 **said_of_identity(observed, stage.layout.identity.stop),
             ),
         )
@@ -373,10 +386,3 @@ class LandmarkFitter:
             int(observed.width_px.reshape(-1)[0]),
             int(observed.height_px.reshape(-1)[0]),
         )
-
-
-def _choose(take: Bool[Tensor, "batch"], a: FitState, b: FitState) -> FitState:
-    return FitState(
-        vector=torch.where(take[:, None], a.vector, b.vector),
-        rotation=torch.where(take[:, None, None], a.rotation, b.rotation),
-    )

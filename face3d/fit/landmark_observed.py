@@ -1,10 +1,10 @@
 """What a landmark fit is given of pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -18,6 +18,10 @@ class LandmarkObservations:
     width_px: Float[Tensor, "*batch"]
     height_px: Float[Tensor, "*batch"]
     focal_px: Float[Tensor, "*batch"]  # from EXIF; NaN where it is not known
+    # Of each point; where they are not given, the detector's calibration tells them and its bias.
+    spread_px: Float[Tensor, "*batch landmark"] | None = None
+    # How closely the rest follows once the identity is found; as the spread where not given.
+    close_px: Float[Tensor, "*batch landmark"] | None = None
     # What a network says of the identity beside: a Gaussian's precision, and that times its mean.
     shape_trust: Float[Tensor, "*batch identity identity"] | None = None
     shape_pull: Float[Tensor, "*batch identity"] | None = None
@@ -34,6 +38,23 @@ def stacked(each: Sequence[LandmarkObservations]) -> LandmarkObservations:
         if all(v is not None for v in values)
     }
     return LandmarkObservations(**whole)
+
+
+def closer(observed: LandmarkObservations) -> LandmarkObservations:
+    """The same as it counts once the identity is found."""
+    if observed.close_px is None:
+        return observed
+    return replace(observed, spread_px=observed.close_px)
+
+
+def own_spreads(
+    observed: LandmarkObservations, indices: Int[Tensor, "chosen"]
+) -> dict[str, Tensor]:
+    """The points' own spreads, of some of them, as a flat batch; nothing where none are given."""
+    if observed.spread_px is None:
+        return {}
+    some = observed.spread_px[..., indices].float()
+    return {"spread_px": some.reshape(-1, some.shape[-1])}
 
 
 def said_of_identity(observed: LandmarkObservations, count: int) -> dict[str, Tensor]:

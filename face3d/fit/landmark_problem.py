@@ -28,6 +28,7 @@ class Observed:
     centre_px: Float[Tensor, "batch 2"]  # the principal point
     longer_side_px: Float[Tensor, "batch"]
     focal_px: Float[Tensor, "batch"]  # NaN where it is not known
+    spread_px: Float[Tensor, "batch landmark"] | None = None
     shape_trust: Float[Tensor, "batch identity identity"] | None = None  # double precision
     shape_pull: Float[Tensor, "batch identity"] | None = None
 
@@ -135,6 +136,11 @@ class LandmarkProblem:
 
     def set_noise(self, state: FitState) -> NoiseAtPose:
         """Look the detector's noise up for the heads' present poses and sizes."""
+        spread = self.observed.spread_px
+        if spread is not None:
+            both = spread[..., None].expand(*spread.shape, 2)
+            self.noise = NoiseAtPose(bias_px=torch.zeros_like(both), spread_px=both)
+            return self.noise
         pose = rigid_from_parts(state.rotation, self.translation(state))
         scale = state.vector[:, self.at.place.stop - 1].exp() * REFERENCE_M
         self.noise = self.noise_model.at_pose(view_angles(pose), scale).pick(self.head.indices)

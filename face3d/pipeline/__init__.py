@@ -1,5 +1,6 @@
 """What users call: the stages put together."""
 
+from face3d.pipeline.convert import convert as convert
 from face3d.pipeline.film import Shot as Shot
 from face3d.pipeline.film import film as film
 from face3d.pipeline.head import OUTPUT_SUFFIXES as OUTPUT_SUFFIXES
@@ -12,6 +13,8 @@ from face3d.pipeline.likeness import View as View
 from face3d.pipeline.likeness import require_texture_size as require_texture_size
 from face3d.pipeline.reconstruct import reconstruct as reconstruct
 from face3d.pipeline.reconstruct import reconstruct_all as reconstruct_all
+from face3d.pipeline.regressors import Regressor as Regressor
+from face3d.pipeline.regressors import load_regressor as load_regressor
 from face3d.pipeline.saved import SavedHead as SavedHead
 from face3d.pipeline.saved import load as load
 from face3d.pipeline.true_size import KnownSizes as KnownSizes

@@ -9,6 +9,9 @@ from face3d.model import HeadData, HeadModel, read_flame, read_gnm, read_ict, re
 
 OPEN_HEAD = "open"
 
+OTHER_ASSETS = ("landmark_noise", "relief_net", "surface_net", "own_regressor")
+"""Assets that are no heads."""
+
 
 def read_head(path: Path) -> HeadData:
     """Read a head file of any known form, by its name's ending and its contents.
@@ -58,7 +61,7 @@ def head_path(name: str) -> Path:
     Raises:
         AssetError: There is no such head.
     """
-    heads = [known for known in manifest() if known != "landmark_noise"]
+    heads = [known for known in manifest() if known not in OTHER_ASSETS]
     if name in heads:
         return find_asset(name)
     if name and (Path(name).suffix or Path(name).exists()):

@@ -10,12 +10,10 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from face3d.assets import find_asset
-from face3d.core.camera import focal_px_from_equivalent_mm
 from face3d.core.errors import InputError
-from face3d.core.types import Camera, Detection, FitResult, Frame, HeadParams
+from face3d.core.types import Detection, FitResult, Frame
 from face3d.detect import LandmarkDetector, choose_faces, load_detector
 from face3d.fit import (
     LandmarkFitter,
@@ -29,6 +27,8 @@ from face3d.model import HeadModel
 from face3d.pipeline.head import Head
 from face3d.pipeline.heads import OPEN_HEAD, load_head
 from face3d.pipeline.likeness import View
+from face3d.pipeline.observe import observation, observations, one_face, one_fit, one_observation
+from face3d.pipeline.regressors import Regressor, require_head
 from face3d.pipeline.true_size import KnownSizes
 
 Photo = str | Path | bytes | Image.Image | np.ndarray
@@ -72,6 +72,7 @@ def reconstruct(
     fast: bool = False,
     detail: bool = False,
     known: KnownSizes | Mapping[str, float] | None = None,
+    regressor: Regressor | None = None,
     progress: Progress = _silent,
 ) -> Head:
     """Reconstruct one face of a photo, or one person from several photos.
@@ -92,6 +93,9 @@ def reconstruct(
             says why.
         known: True sizes, for ``scale``: a mapping such as ``{"pupillary_distance": 63.0}`` in mm,
             or KnownSizes, which takes a card in the picture and a depth map, too.
+        regressor: Of load_regressor. The own one gives the fit its start; of MICA the identity is
+            kept; the others' heads are taken as they are. All but the own one give parameters of
+            FLAME 2020, want that head, and leave out the fit to colours.
         progress: Called with what is done next, such as "form and light".
 
     Returns:
@@ -111,11 +115,11 @@ def reconstruct(
     if known is not None and not isinstance(known, KnownSizes):
         known = KnownSizes(mm=known)
     progress("face and landmarks")
-    found = _reconstructed(photo, face, head, texture, detector)
+    found = _reconstructed(photo, face, head, texture, detector, regressor)
     if known is not None:
         found = replace(found, known=known)
         _ = found.scale  # what is known must fit the photo: say so now
-    if not fast:
+    if not fast and (regressor is None or regressor.system == "own"):
         progress("form and light")
         found = _refined(found)
     if detail:
@@ -139,14 +143,17 @@ def _reconstructed(
     head: str,
     texture: int,
     detector: LandmarkDetector | None,
+    regressor: Regressor | None,
 ) -> Head:
     """One face of a photo, or one person in several."""
     if isinstance(photo, str | Path | bytes | Image.Image | np.ndarray):
-        return _reconstruct(photo, face, head, texture, detector)[0]
+        return _reconstruct(photo, face, head, texture, detector, regressor)[0]
     if not 0 < len(photo) <= MAX_PHOTOS:
         raise InputError(f"{len(photo)} photos were given; give 1 to {MAX_PHOTOS}.")
     if len(photo) == 1:
-        return _reconstruct(photo[0], face, head, texture, detector)[0]
+        return _reconstruct(photo[0], face, head, texture, detector, regressor)[0]
+    if regressor is not None:
+        raise InputError("A regressor takes one photo; leave it out, or give one photo.")
     if face != "largest":
         raise InputError("Of several photos the largest face is taken; leave out the face.")
     return _one_person(photo, head, texture, detector)
@@ -184,8 +191,11 @@ def _reconstruct(
     head: str,
     texture: int,
     detector: LandmarkDetector | None,
+    regressor: Regressor | None = None,
 ) -> list[Head]:
     frame = read_image(photo)
+    if regressor is not None:
+        require_head(regressor.system, head)
     model = load_head(head)
     # The largest comes first, and the detector is fastest when asked for one face only.
     most = 1 if which == "largest" else MAX_FACES
@@ -194,17 +204,32 @@ def _reconstruct(
         found = (detector or default_detector()).detect(frame, max_faces=most)
         chosen = choose_faces(found, which, source=frame.source or "the picture")
         with torch.no_grad():
-            fits = _fitter(head, id(model)).fit(observations(frame, chosen))
+            fits = _fits(_fitter(head, id(model)), model, frame, chosen, regressor)
     return [
         Head(
             model=model,
             frame=frame,
-            detection=_face(chosen, k),
-            fit=_pick(fits, k),
+            detection=one_face(chosen, k),
+            fit=fit,
             texture_size=texture,
             head=head,
         )
-        for k in range(len(chosen.landmarks))
+        for k, fit in enumerate(fits)
+    ]
+
+
+def _fits(
+    fitter: LandmarkFitter, model: HeadModel, frame: Frame, found: Detection,
+    regressor: Regressor | None,
+) -> list[FitResult]:  # fmt: skip
+    """The head of each detected face."""
+    seen, count = observations(frame, found), range(len(found.landmarks))
+    if regressor is None:
+        fits = fitter.fit(seen)
+        return [one_fit(fits, k) for k in count]
+    return [
+        regressor.fit(fitter, model, frame, one_face(found, k), one_observation(seen, k))
+        for k in count
     ]
 
 
@@ -220,8 +245,8 @@ def _one_person(
         for frame in frames:
             found = (detector or default_detector()).detect(frame, max_faces=1)
             chosen = choose_faces(found, "largest", source=frame.source or "a picture")
-            faces.append(_face(chosen, 0))
-            seen.append(_unbatched(observations(frame, chosen)))
+            faces.append(one_face(chosen, 0))
+            seen.append(observation(frame, faces[-1]))
         with torch.no_grad():
             fitter = _fitter(head, id(model))
             fits, misfits = fitter.fit_person(seen)
@@ -244,7 +269,7 @@ def _one_person(
 def _refined(head: Head) -> Head:
     """The same person with form and light fitted to colours."""
     photos = (head, *head.others)
-    seen = [_unbatched(observations(p.frame, _batched(p.detection))) for p in photos]
+    seen = [observation(p.frame, p.detection) for p in photos]
     with _LOCK:
         refined = _photometric(head.head, id(head.model)).refine(
             [p.frame.rgb for p in photos], seen
@@ -264,73 +289,3 @@ def _refined(head: Head) -> Head:
 @lru_cache(maxsize=2)
 def _photometric(name: str, model: int) -> PhotometricFitter:
     return PhotometricFitter(_fitter(name, model))
-
-
-def _batched(found: Detection) -> Detection:
-    """One face as a batch of one."""
-    return Detection(
-        box_xyxy=found.box_xyxy[None],
-        landmarks=found.landmarks[None],
-        layout=found.layout,
-        score=np.asarray(found.score)[None],
-        visibility=found.visibility[None],
-    )
-
-
-def _unbatched(observed: LandmarkObservations) -> LandmarkObservations:
-    """The only face of a batch of one."""
-    return LandmarkObservations(
-        **{name: value[0] for name, value in vars(observed).items() if value is not None}
-    )
-
-
-def observations(frame: Frame, detection: Detection) -> LandmarkObservations:
-    """What the fit takes from the faces detected in one picture."""
-    height, width = frame.rgb.shape[:2]
-    count = len(detection.landmarks)
-    focal = torch.nan
-    if frame.focal_equivalent_mm is not None:
-        focal = focal_px_from_equivalent_mm(frame.focal_equivalent_mm, width, height)
-    return LandmarkObservations(
-        points_px=torch.as_tensor(detection.landmarks[..., :2]).float(),
-        visibility=torch.as_tensor(detection.visibility).float(),
-        width_px=torch.full((count,), float(width)),
-        height_px=torch.full((count,), float(height)),
-        focal_px=torch.full((count,), focal),
-    )
-
-
-def _face(found: Detection, k: int) -> Detection:
-    """One face of several."""
-    return Detection(
-        box_xyxy=found.box_xyxy[k],
-        landmarks=found.landmarks[k],
-        layout=found.layout,
-        score=np.asarray(found.score[k]),
-        visibility=found.visibility[k],
-    )
-
-
-def _pick(fits: FitResult, k: int) -> FitResult:
-    """One face of a batch."""
-
-    def of(record: HeadParams | Camera, names: tuple[str, ...]) -> dict[str, Tensor]:
-        return {name: getattr(record, name)[k] for name in names}
-
-    take: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda d: {  # noqa: E731
-        name: value[k] for name, value in d.items()
-    }
-    params = HeadParams(
-        **of(fits.params, ("shape", "expression", "neck", "jaw", "eyes", "world_from_head"))
-    )
-    camera = replace(fits.camera, **of(fits.camera, ("fx", "fy", "cx", "cy", "camera_from_world")))
-    return FitResult(
-        params=params,
-        camera=camera,
-        energies=take(dict(fits.energies)),
-        landmark_error_px=fits.landmark_error_px[k],
-        reprojection_error_px=fits.reprojection_error_px[k],
-        converged=fits.converged[k],
-        iterations=fits.iterations[k],
-        standard_deviation=take(dict(fits.standard_deviation)),
-    )

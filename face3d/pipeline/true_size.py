@@ -39,7 +39,7 @@ from face3d.render import rasterize
 
 OPEN_HEAD_NAME = "open head"
 
-POPULATION_FACTOR, SHADED_FACTOR, POPULATION_LOG_SD = 1.08, 1.10, 0.05
+POPULATION_FACTOR, SHADED_FACTOR, POPULATION_LOG_SD = 1.07, 1.08, 0.05
 """Of the open head's size, given the form that landmarks tell, or landmarks and shading: on photos
 the fitted eyes are too close together for adults. Other heads are taken as they are
 (docs/design/scale.md)."""

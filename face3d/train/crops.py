@@ -122,13 +122,13 @@ def make_batch(parts: list[tuple[Shard, np.ndarray]], rng: np.random.Generator |
     }
     stacked = np.stack(crops)
     if rng is not None:
-        stacked = _recoloured(rng, stacked)
+        stacked = recoloured(rng, stacked)
     return FaceBatch(
         crops=torch.as_tensor(stacked), truth=moved_truth(labels, np.stack(maps).astype(np.float32))
     )
 
 
-def _recoloured(
+def recoloured(
     rng: np.random.Generator, crops: UInt8[np.ndarray, "b s s 3"]
 ) -> UInt8[np.ndarray, "b s s 3"]:
     """Other exposures and casts, by one table for each picture and colour."""

@@ -313,3 +313,41 @@ def test_a_fit_that_begins_at_the_truth_stays_and_needs_fewer_steps(model):
     )
     assert (turned < 0.3).all()
     torch.testing.assert_close(again.params.shape, plain.params.shape, atol=0.15, rtol=0)
+
+
+def test_a_points_own_spread_decides_how_much_it_counts(model):
+    """Landmarks that are said to be bad do not pull, whatever the calibration says."""
+    *_, observed = random_views(model, 4, seed=23, noise_px=0.3)
+    wrong = torch.arange(478) % 3 == 0
+    points = observed.points_px + 12.0 * wrong[:, None]
+    spread = torch.where(wrong, 200.0, 1.0).expand(4, 478)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    fooled = fitter.fit(dataclasses.replace(observed, points_px=points))
+    told = fitter.fit(dataclasses.replace(observed, points_px=points, spread_px=spread))
+    right = fitter.fit(dataclasses.replace(observed, spread_px=torch.ones(4, 478)))
+    rest = torch.zeros(4, model.expression_count)
+
+    def apart(fit) -> torch.Tensor:
+        return surface_error_mm(
+            model, model(fit.params.shape, rest), model(right.params.shape, rest)
+        )
+
+    assert apart(told).median() < 0.3 * apart(fooled).median()
+
+
+def test_what_follows_closely_does_so_with_the_identity_as_it_was(model):
+    *_, observed = random_views(model, 3, seed=24, noise_px=1.0)
+    fitter = LandmarkFitter(model.data, plain_noise(0.001))
+    loose = dataclasses.replace(observed, spread_px=torch.full((3, 478), 6.0))
+    close = dataclasses.replace(loose, close_px=torch.full((3, 478), 0.7))
+    a, b = fitter.fit(loose), fitter.fit(close)
+    assert torch.equal(a.params.shape, b.params.shape)
+    assert (b.landmark_error_px < a.landmark_error_px - 0.02).all()
+    one, two = (
+        LandmarkObservations(**{name: value[0] for name, value in given(o).items()})
+        for o in (loose, close)
+    )
+    (together, *_), _ = fitter.fit_person([one, one])
+    (closer, *_), _ = fitter.fit_person([two, two])
+    assert torch.equal(together.params.shape, closer.params.shape)
+    assert closer.landmark_error_px < together.landmark_error_px

@@ -42,11 +42,11 @@ class Scene:
 
 
 def landmark_points(
-    model: HeadModel, vertices: Float[Tensor, "vertex 3"], layout: str = "mediapipe478"
-) -> Float[Tensor, "landmark 3"]:
+    model: HeadModel, vertices: Float[Tensor, "*batch vertex 3"], layout: str = "mediapipe478"
+) -> Float[Tensor, "*batch landmark 3"]:
     """Places of landmarks on a surface."""
     embedding = model.data.embeddings[layout]
-    corners = vertices[torch.as_tensor(model.data.faces[embedding.face_index])]
+    corners = vertices[..., torch.as_tensor(model.data.faces[embedding.face_index]), :]
     weights = torch.as_tensor(embedding.barycentric).to(vertices.dtype)
     return (corners * weights[..., None]).sum(-2)
 

@@ -1,0 +1,250 @@
+"""Parameter files that FLAME trackers and regressors write, as moving heads.
+
+Formats: docs/design/regressors.md. No file is unpickled; arrays come from .npz and .npy without
+objects, from MATLAB files, and from torch's files with ``weights_only``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.io import loadmat
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from face3d.core.errors import AssetError, InputError
+from face3d.core.npz import NpzError, read_npz
+from face3d.core.rotations import matrix_from_axis_angle
+from face3d.regress.checkpoint import read_checkpoint
+from face3d.regress.crop_pose import rotation_from_six
+
+USUAL_FPS = 25.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedHead:
+    """One person over time, in FLAME's own terms.
+
+    Attributes:
+        source: Which program's file it is.
+        shape: Identity.
+        expression: Of each picture.
+        rotation: Of the whole head about its root joint.
+        translation: Then added, metres.
+        neck: Axis-angle, likewise the next two.
+        jaw: Opens with positive x.
+        eyes: Left, right.
+        eyelids: Closed is 1, left and right; where the file has them.
+        offsets: Added to the template's first vertices, metres; where the file has them.
+        about_origin: The head turns about the origin of FLAME's frame, not about its root joint.
+    """
+
+    source: str
+    shape: Float[Tensor, "identity"]
+    expression: Float[Tensor, "time expression"]
+    rotation: Float[Tensor, "time 3 3"]
+    translation: Float[Tensor, "time 3"]
+    neck: Float[Tensor, "time 3"]
+    jaw: Float[Tensor, "time 3"]
+    eyes: Float[Tensor, "time 2 3"]
+    eyelids: Float[Tensor, "time 2"] | None = None
+    offsets: Float[Tensor, "vertex 3"] | None = None
+    about_origin: bool = False
+
+
+def read_tracked(path: Path) -> TrackedHead:
+    """Read a file, or a folder of one file for each picture.
+
+    Args:
+        path: VHAP's ``tracked_flame_params_*.npz``; metrical-tracker's folder of ``.frame`` files,
+            or one of them; DECA's ``.mat``; EMOCA's folder with ``shape.npy``, ``exp.npy`` and
+            ``pose.npy``, or a folder of such folders; MICA's ``identity.npy``.
+
+    Raises:
+        InputError: There is no such file or folder, or it is of no known form.
+        AssetError: It is damaged, or would run code.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a parameter file or a folder of them.")
+    if path.is_dir():
+        return _folder(path)
+    readers = {".npz": _vhap, ".frame": _metrical, ".mat": _deca, ".npy": _mica}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path.name} is no parameter file that is known; .npz (VHAP), .frame "
+            "(metrical-tracker), .mat (DECA), .npy (MICA), or a folder."
+        )
+    return reader([path])
+
+
+def _folder(path: Path) -> TrackedHead:
+    frames = sorted(path.glob("*.frame"))
+    if frames:
+        return _metrical(frames)
+    if (path / "exp.npy").exists():
+        return _emoca([path])
+    mats = sorted(path.glob("*.mat"))
+    if mats:
+        return _deca(mats)
+    inner = sorted(p for p in path.iterdir() if (p / "exp.npy").exists())
+    if inner:
+        return _emoca(inner)
+    raise InputError(
+        f"{path} holds no .frame or .mat files and no folders with exp.npy; give another folder."
+    )
+
+
+def _tensor(path: Path, values: Mapping[str, Any], name: str, *shape: int | None) -> Tensor:
+    """An array of a file, finite and of a shape; None is any length."""
+    if name not in values:
+        raise AssetError(f"{path} has no {name!r}; it is of another program or damaged.")
+    found = torch.as_tensor(np.asarray(values[name])).float()
+    right = found.ndim == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, found.shape, strict=False)
+    )
+    if not right or not bool(torch.isfinite(found).all()):
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise AssetError(
+            f"{path}: {name!r} has shape {tuple(found.shape)}; finite values of shape ({wanted}) "
+            "are needed."
+        )
+    return found
+
+
+def _vhap(paths: list[Path]) -> TrackedHead:
+    path = paths[0]
+    try:
+        values = read_npz(path)
+    except NpzError as error:
+        raise AssetError(f"{path} is damaged ({error}).") from error
+    expression = _tensor(path, values, "expr", None, None)
+    count = len(expression)
+    offsets = values.get("static_offset")
+    return TrackedHead(
+        source="VHAP",
+        shape=_tensor(path, values, "shape", None),
+        expression=expression,
+        rotation=matrix_from_axis_angle(_tensor(path, values, "rotation", count, 3)),
+        translation=_tensor(path, values, "translation", count, 3),
+        neck=_tensor(path, values, "neck_pose", count, 3),
+        jaw=_tensor(path, values, "jaw_pose", count, 3),
+        eyes=_tensor(path, values, "eyes_pose", count, 6).unflatten(1, (2, 3)),
+        offsets=None if offsets is None else torch.as_tensor(offsets).float().reshape(-1, 3),
+    )
+
+
+def _metrical(paths: list[Path]) -> TrackedHead:
+    """The head's pose stands in the camera; the eyes come right before left."""
+    rows: dict[str, list[Tensor]] = {}
+    for path in paths:
+        state = read_checkpoint(path)
+        flame, camera = state.get("flame"), state.get("opencv")
+        if not isinstance(flame, Mapping) or not isinstance(camera, Mapping):
+            raise AssetError(f"{path} has no 'flame' and 'opencv'; it is no .frame file.")
+        eyes = _from_rows(_tensor(path, flame, "eyes", 1, 12).reshape(2, 6))
+        turn = torch.as_tensor(np.asarray(camera.get("R"))).float().reshape(-1)
+        place = torch.as_tensor(np.asarray(camera.get("t"))).float().reshape(-1)
+        if len(turn) != 9 or len(place) != 3:
+            raise AssetError(f"{path}: 'opencv' has no R (3, 3) and t (3); it is no .frame file.")
+        values = {
+            "shape": _tensor(path, flame, "shape", 1, None)[0],
+            "expression": _tensor(path, flame, "exp", 1, None)[0],
+            "rotation": turn.reshape(3, 3), "translation": place,
+            "jaw": axis_angle_from_matrix(
+                _from_rows(_tensor(path, flame, "jaw", 1, 6))
+            )[0],
+            "eyes": axis_angle_from_matrix(eyes.flip(0)),
+            "eyelids": _tensor(path, flame, "eyelids", 1, 2)[0],
+        }  # fmt: skip
+        for name, value in values.items():
+            rows.setdefault(name, []).append(value)
+    stacked = {name: torch.stack(values) for name, values in rows.items()}
+    shape = stacked.pop("shape").mean(0)
+    return TrackedHead(
+        source="metrical-tracker", shape=shape, neck=torch.zeros(len(paths), 3), about_origin=True,
+        **stacked,
+    )  # fmt: skip
+
+
+def _from_rows(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations whose first two rows are given, as PyTorch3D keeps them."""
+    return rotation_from_six(six).mT
+
+
+def _deca(paths: list[Path]) -> TrackedHead:
+    rows: list[dict[str, Tensor]] = []
+    for path in paths:
+        try:
+            values = loadmat(path)
+        except Exception as error:
+            # SciPy's reader raises whatever it stumbles over.
+            raise AssetError(f"{path} is no readable MATLAB file.") from error
+        rows.append(_coarse(path, values))
+    return _from_coarse("DECA", rows)
+
+
+def _emoca(folders: list[Path]) -> TrackedHead:
+    rows: list[dict[str, Tensor]] = []
+    for folder in folders:
+        values = {}
+        for name in ("shape", "exp", "pose"):
+            values[name] = _npy(folder / f"{name}.npy").reshape(1, -1)
+        rows.append(_coarse(folder, values))
+    return _from_coarse("EMOCA", rows)
+
+
+def _coarse(path: Path, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {
+        "shape": _tensor(path, values, "shape", 1, None)[0],
+        "expression": _tensor(path, values, "exp", 1, None)[0],
+        "pose": _tensor(path, values, "pose", 1, 6)[0],
+    }
+
+
+def _from_coarse(source: str, rows: list[dict[str, Tensor]]) -> TrackedHead:
+    """Of regressors that see each picture alone; the identity is the mean of theirs."""
+    sizes = {tuple(row["expression"].shape) for row in rows}
+    if len(sizes) > 1:
+        raise AssetError(f"The {source} files differ in the length of 'exp'; give one take.")
+    pose = torch.stack([row["pose"] for row in rows])
+    still = torch.zeros(len(rows), 3)
+    return TrackedHead(
+        source=source,
+        shape=torch.stack([row["shape"] for row in rows]).mean(0),
+        expression=torch.stack([row["expression"] for row in rows]),
+        rotation=matrix_from_axis_angle(pose[:, :3]),
+        translation=still, neck=still, jaw=pose[:, 3:],
+        eyes=torch.zeros(len(rows), 2, 3),
+    )  # fmt: skip
+
+
+def _mica(paths: list[Path]) -> TrackedHead:
+    shape = torch.as_tensor(_npy(paths[0])).float().reshape(-1)
+    if not 1 <= len(shape) <= 300 or not bool(torch.isfinite(shape).all()):
+        raise AssetError(f"{paths[0]} holds {len(shape)} numbers; MICA's identity.npy holds 300.")
+    still = torch.zeros(1, 3)
+    return TrackedHead(
+        source="MICA", shape=shape, expression=torch.zeros(1, 0), rotation=torch.eye(3)[None],
+        translation=still, neck=still, jaw=still, eyes=torch.zeros(1, 2, 3),
+    )  # fmt: skip
+
+
+def _npy(path: Path) -> Float[np.ndarray, "..."]:
+    try:
+        return np.load(path, allow_pickle=False).astype(np.float64)
+    except FileNotFoundError as error:
+        raise AssetError(f"{path} is missing; the folder is of another program.") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise AssetError(f"{path} is damaged, or holds objects instead of numbers.") from error
+
+
+def axis_angle_from_matrix(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Rotations as axis-angle vectors, radians; by their quaternions, so stable near pi too."""
+    flat = rotation.detach().reshape(-1, 3, 3).double().numpy()
+    found = torch.as_tensor(Rotation.from_matrix(flat).as_rotvec()).to(rotation.dtype)
+    return found.reshape(*rotation.shape[:-2], 3)
