@@ -22,7 +22,7 @@ from face3d.fit.landmark_noise import LandmarkNoise
 from face3d.fit.landmark_observed import (
     LandmarkObservations,
     closer,
-    own_spreads,
+    own_noise,
     said_of_identity,
     stacked,
 )
@@ -372,7 +372,7 @@ class LandmarkFitter:
                 centre_px=size / 2,
                 longer_side_px=size.amax(-1),
                 focal_px=observed.focal_px.float().reshape(-1),
-                **own_spreads(observed, indices),
+                **own_noise(observed, indices),
                 **said_of_identity(observed, stage.layout.identity.stop),
             ),
         )

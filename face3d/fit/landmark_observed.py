@@ -18,8 +18,10 @@ class LandmarkObservations:
     width_px: Float[Tensor, "*batch"]
     height_px: Float[Tensor, "*batch"]
     focal_px: Float[Tensor, "*batch"]  # from EXIF; NaN where it is not known
-    # Of each point; where they are not given, the detector's calibration tells them and its bias.
+    # Of each point; where they are not given, the detector's calibration tells them.
     spread_px: Float[Tensor, "*batch landmark"] | None = None
+    # How much of the detector's calibrated bias the points still have; none says all of it.
+    bias_share: Float[Tensor, "*batch"] | None = None
     # How closely the rest follows once the identity is found; as the spread where not given.
     close_px: Float[Tensor, "*batch landmark"] | None = None
     # What a network says of the identity beside: a Gaussian's precision, and that times its mean.
@@ -47,14 +49,15 @@ def closer(observed: LandmarkObservations) -> LandmarkObservations:
     return replace(observed, spread_px=observed.close_px)
 
 
-def own_spreads(
-    observed: LandmarkObservations, indices: Int[Tensor, "chosen"]
-) -> dict[str, Tensor]:
-    """The points' own spreads, of some of them, as a flat batch; nothing where none are given."""
-    if observed.spread_px is None:
-        return {}
-    some = observed.spread_px[..., indices].float()
-    return {"spread_px": some.reshape(-1, some.shape[-1])}
+def own_noise(observed: LandmarkObservations, indices: Int[Tensor, "chosen"]) -> dict[str, Tensor]:
+    """What is said of the noise of some of the points, as a flat batch."""
+    out: dict[str, Tensor] = {}
+    if observed.spread_px is not None:
+        some = observed.spread_px[..., indices].float()
+        out["spread_px"] = some.reshape(-1, some.shape[-1])
+    if observed.bias_share is not None:
+        out["bias_share"] = observed.bias_share.float().reshape(-1)
+    return out
 
 
 def said_of_identity(observed: LandmarkObservations, count: int) -> dict[str, Tensor]:

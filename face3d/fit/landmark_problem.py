@@ -1,6 +1,6 @@
 """The energy of the landmark fit for a batch of faces, and its derivatives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ class Observed:
     longer_side_px: Float[Tensor, "batch"]
     focal_px: Float[Tensor, "batch"]  # NaN where it is not known
     spread_px: Float[Tensor, "batch landmark"] | None = None
+    bias_share: Float[Tensor, "batch"] | None = None
     shape_trust: Float[Tensor, "batch identity identity"] | None = None  # double precision
     shape_pull: Float[Tensor, "batch identity"] | None = None
 
@@ -136,15 +137,16 @@ class LandmarkProblem:
 
     def set_noise(self, state: FitState) -> NoiseAtPose:
         """Look the detector's noise up for the heads' present poses and sizes."""
-        spread = self.observed.spread_px
-        if spread is not None:
-            both = spread[..., None].expand(*spread.shape, 2)
-            self.noise = NoiseAtPose(bias_px=torch.zeros_like(both), spread_px=both)
-            return self.noise
         pose = rigid_from_parts(state.rotation, self.translation(state))
         scale = state.vector[:, self.at.place.stop - 1].exp() * REFERENCE_M
-        self.noise = self.noise_model.at_pose(view_angles(pose), scale).pick(self.head.indices)
-        return self.noise
+        noise = self.noise_model.at_pose(view_angles(pose), scale).pick(self.head.indices)
+        share, spread = self.observed.bias_share, self.observed.spread_px
+        if share is not None:
+            noise = replace(noise, bias_px=share[:, None, None] * noise.bias_px)
+        if spread is not None:
+            noise = replace(noise, spread_px=spread[..., None].expand(*spread.shape, 2))
+        self.noise = noise
+        return noise
 
     def _joints(self, vector: Tensor) -> Tensor:
         parts = [vector[:, s] for s in (self.at.jaw, self.at.left_eye, self.at.right_eye)]

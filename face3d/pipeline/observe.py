@@ -14,6 +14,10 @@ from face3d.core.types import Camera, Detection, FitResult, Frame, HeadParams
 from face3d.fit import LandmarkObservations
 from face3d.regress.surface_net import SurfaceNet, read_surface_net, surface_landmarks
 
+MOVED = 0.5
+"""Share of the way to where the network has the surface's landmarks. It has never seen a real
+photo: half the way is safer there than all of it (docs/design/surface-landmarks.md)."""
+
 SPREAD = 0.018
 """Standard deviation of a landmark that was moved to the surface, in its frame's unit (about
 11 cm). Chosen on renders and a scan, see docs/design/surface-landmarks.md."""
@@ -34,22 +38,24 @@ def surface_net() -> SurfaceNet:
 
 
 def observations(frame: Frame, detection: Detection) -> LandmarkObservations:
-    """Landmarks of the faces detected in one picture, moved to the surface's."""
+    """Landmarks of the faces detected in one picture, moved towards the surface's."""
     height, width = frame.rgb.shape[:2]
     count = len(detection.landmarks)
     focal = torch.nan
     if frame.focal_equivalent_mm is not None:
         focal = focal_px_from_equivalent_mm(frame.focal_equivalent_mm, width, height)
-    found = surface_landmarks(surface_net(), frame.rgb, detection.landmarks[..., :2])
+    seen = detection.landmarks[..., :2]
+    found = surface_landmarks(surface_net(), frame.rgb, seen)
     unit = torch.as_tensor(found.unit_px).float()[:, None].expand(count, 478)
     return LandmarkObservations(
-        points_px=torch.as_tensor(found.points_px).float(),
+        points_px=torch.as_tensor(seen + MOVED * (found.points_px - seen)).float(),
         visibility=torch.as_tensor(detection.visibility).float(),
         width_px=torch.full((count,), float(width)),
         height_px=torch.full((count,), float(height)),
         focal_px=torch.full((count,), focal),
         spread_px=SPREAD * unit,
         close_px=CLOSE * unit,
+        bias_share=torch.full((count,), 1 - MOVED),
     )
 
 

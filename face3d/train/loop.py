@@ -80,19 +80,30 @@ def one_cycle(net: nn.Module, steps: int, rate: float, decay: float = WEIGHT_DEC
     return {"optimizer": search, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
 
 
-def steps_done(folder: Path) -> int:
+def steps_done(folder: Path, steps: int) -> int:
     """How far a training in this folder has come.
 
+    Args:
+        folder: Of the training.
+        steps: It is to have in all; the plan of rates depends on it.
+
     Raises:
-        InputError: Its checkpoint is damaged.
+        InputError: Its checkpoint is damaged, or it was begun for another number of steps.
     """
     last = folder / LAST
     if not last.exists():
         return 0
     try:
-        return int(torch.load(last, weights_only=True, map_location="cpu")["global_step"])
+        state = torch.load(last, weights_only=True, map_location="cpu")
+        done, planned = int(state["global_step"]), int(state["lr_schedulers"][0]["total_steps"])
     except Exception as error:
         raise InputError(f"{last} is damaged; delete it, or train into a new folder.") from error
+    if planned != steps:
+        raise InputError(
+            f"{last} is of a training with --steps {planned}; give the same number, or train into "
+            "a new folder."
+        )
+    return done
 
 
 def run(

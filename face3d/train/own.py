@@ -104,7 +104,7 @@ def train_own(
     if first is not None:
         training.net.load_state_dict(read_own_net(first).state_dict())
     # Pictures that were seen before a stop are not the first ones after it.
-    crops = SyntheticCrops(images, batch=batch, seed=seed + 1_000_003 * steps_done(folder))
+    crops = SyntheticCrops(images, batch=batch, seed=seed + 1_000_003 * steps_done(folder, steps))
     return run(
         training,
         DataLoader(crops, batch_size=None, num_workers=0),

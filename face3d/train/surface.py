@@ -146,7 +146,7 @@ def train_surface(
     model = HeadModel(correctable(read_open_head(head)))
     mean = landmark_points(model, model.template).numpy()
     net = SurfaceNet(flat_places(mean))
-    begun = steps_done(folder)
+    begun = steps_done(folder, steps)
     batches = FlatFaces(images, net.flat, batch=batch, seed=seed + 1_000_003 * begun)
     measured = HeldFlatFaces(held, net.flat)
     return run(

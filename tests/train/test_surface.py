@@ -117,22 +117,22 @@ def test_damage_is_named(found_set: Path, flat: FlatFace) -> None:
 
 @pytest.mark.slow
 def test_training_learns_a_detectors_lean(found_set: Path, tmp_path: Path) -> None:
-    """And goes on where it was stopped."""
     pytest.importorskip("lightning")
     from face3d.train.surface import export_surface, train_surface
 
     def train(steps: int) -> Path:
         return train_surface(
-            [found_set], found_set, tmp_path / "run", HEAD, steps=steps, batch=16, every=20
+            [found_set], found_set, tmp_path / "run", HEAD, steps=steps, batch=8, every=20
         )
 
-    train(60)
-    last = train(120)
+    last = train(60)
+    with pytest.raises(InputError, match="--steps 60"):
+        train(80)
     with (tmp_path / "run" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [20, 40, 60, 80, 100, 120]
+    assert [int(row["step"]) for row in rows] == [20, 40, 60]
     first, end = float(rows[0]["held_offsets"]), float(rows[-1]["held_offsets"])
-    assert end < 0.5 * first
+    assert end < 0.7 * first
     net = read_surface_net(export_surface(last, tmp_path / "net.npz"))
     assert float(net.places.abs().max()) > 0.8
     with pytest.raises(InputError, match="no checkpoint"):
