@@ -91,7 +91,7 @@ def landmarks(
     images: tuple[Path, ...],
     held: Path,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-    steps: int = 6_000,
+    steps: int = 4_500,
     batch: int = 48,
     rate: float = 2e-3,
     seed: int = 1,

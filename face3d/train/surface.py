@@ -100,7 +100,7 @@ class SurfaceTraining(LightningModule):
         for name, value in self._losses(self.average, batch).items():
             self.log(f"held_{name}", value, batch_size=len(batch.wanted), prog_bar=name == "form")
         # What it would be if detections stayed where they are.
-        idle = torch.zeros(*batch.wanted.shape[:2], 3)
+        idle = batch.wanted.new_zeros(*batch.wanted.shape[:2], 3)
         found = surface_losses(idle, batch.wanted, batch.visible)
         self.log("held_detected", found["form"], batch_size=len(batch.wanted))
 
@@ -115,7 +115,7 @@ def train_surface(
     folder: Path,
     head: Path,
     *,
-    steps: int = 7_000,
+    steps: int = 4_500,
     batch: int = 48,
     rate: float = 2e-3,
     seed: int = 1,
