@@ -1,10 +1,11 @@
 """The sub-commands of train."""
 
 import logging
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -47,43 +48,102 @@ def synthesize(
 def regressor(
     *,
     images: Path,
-    held: Path,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-    config: Literal["own"] = "own",
-    steps: int = 60_000,
-    batch: int = 64,
-    rate: float = 1.5e-3,
+    held: Path | None = None,
+    config: Literal["own", "smirk", "teaser", "deca", "spectre", "mica"] = "own",
+    stage: Literal["landmarks", "coarse", "detail", "whole"] | None = None,
+    head: str = "open",
+    photos: Path | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    rate: float | None = None,
     seed: int = 1,
     first: Path | None = None,
-    every: int = 1000,
+    every: int | None = None,
+    every_frame: int = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Train a regressor, or go on where a stopped training left off.
 
+    The own one and MICA's learn from sets of synthetic faces (face3d train synthesize), the others
+    from photos and videos without labels.
+
     Args:
-        images: A set of synthetic faces.
-        held: Another one, to measure on.
-        output: Folder for last.ckpt, log.csv and, at the end, own.npz.
-        config: Which network.
-        steps: Batches in all.
-        batch: Pictures in each, a multiple of 16.
-        rate: The highest learning rate.
+        images: A set of synthetic faces; of smirk, teaser, deca and spectre a folder of photos and
+            videos, with one folder for each person where there are several photos of one.
+        output: Folder for last.ckpt, log.csv and, at the end, own.npz or the system's checkpoint.
+        held: Another set of synthetic faces, to measure on; of photos every eighth is held out.
+        config: Whose network.
+        stage: What of it learns; the last stage by default.
+        head: The head whose parameters the network gives; the own one knows the open head only.
+        photos: Of the own one, photos and videos without labels to learn from, too.
+        steps: Batches in all; 60,000 of the own one and else 20,000 by default.
+        batch: Pictures in each; of the own one 64 and a multiple of 16, else 16 by default.
+        rate: The highest learning rate; of the own one 1.5e-3, else 2e-4 by default.
         seed: Of the weights and of the order of pictures.
-        first: Weights (.npz) of an earlier training to begin with.
-        every: Steps between looks at --held, and between checkpoints.
+        first: Weights (.npz) or a checkpoint of an earlier training to begin with.
+        every: Steps between looks at held-out faces, and between checkpoints.
+        every_frame: Take each n-th frame of videos.
         device: auto takes a GPU where there is one.
     """
-    del config  # there is one so far
+    own = config == "own"
+    steps = steps if steps is not None else (60_000 if own else 20_000)
+    batch = batch if batch is not None else (64 if own else 16)
+    rate = rate if rate is not None else (1.5e-3 if own else 2e-4)
+    every = every if every is not None else (1000 if own else 500)
+    _require_plan(steps, every, rate)
+    if not own:
+        if photos is not None:
+            raise InputError(f"--photos is for the own regressor; give {config}'s as --images.")
+        _train_published(
+            config, images, output, held, head=head, stage=stage, steps=steps, batch=batch,
+            rate=rate, seed=seed, first=first, every=every, every_frame=every_frame, device=device,
+        )  # fmt: skip
+        return
+    if stage is not None or head != "open":
+        raise InputError("The own regressor is trained in one stage, on the open head.")
     if batch < 1 or batch % 16:
         raise InputError(f"--batch is {batch}; use a multiple of 16.")
-    _require_plan(steps, every, rate)
+    if held is None:
+        raise InputError("Give another set of synthetic faces to measure on (--held).")
     with _lightning():
         from face3d.train.own import export_own, train_own
-    last = train_own(
+    last, skipped = train_own(
         images, held, output, find_asset("open"), steps=steps, batch=batch, rate=rate, seed=seed,
-        first=first, every=every, device=device,
+        first=first, every=every, device=device, photos=photos, every_frame=every_frame,
     )  # fmt: skip
     print(export_own(last, output / "own.npz"))
+    _name_skipped(skipped)
+
+
+def _train_published(
+    config: Literal["smirk", "teaser", "deca", "spectre", "mica"],
+    images: Path,
+    output: Path,
+    held: Path | None,
+    *,
+    head: str,
+    **options: Any,
+) -> None:
+    with _lightning():
+        from face3d.train.published import Plan, train_published
+    from face3d.detect import load_detector
+    from face3d.pipeline.heads import load_head
+
+    plan = Plan(system=config, **options)
+    with Progress(console=Console(stderr=True)) as shown:
+        task = shown.add_task("faces", total=None)
+        written, skipped = train_published(
+            plan, images, output, load_head(head), load_detector, held=held,
+            on_progress=lambda done, all_of: shown.update(task, completed=done, total=all_of),
+        )  # fmt: skip
+    print(written)
+    _name_skipped(skipped)
+
+
+def _name_skipped(skipped: tuple[str, ...]) -> None:
+    for line in skipped:
+        print(f"skipped {line}", file=sys.stderr)
 
 
 def landmarks(

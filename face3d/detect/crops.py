@@ -46,7 +46,7 @@ class Square:
         return np.column_stack([linear, offset])
 
 
-def square_from_landmarks(landmarks: Float[np.ndarray, "478 xyz"]) -> Square:
+def square_from_landmarks(landmarks: Float[np.ndarray, "478 _"]) -> Square:
     """The square around a face, with its eyes level."""
     right_to_left = landmarks[EYE_OUTER_LEFT, :2] - landmarks[EYE_OUTER_RIGHT, :2]
     angle_rad = math.atan2(right_to_left[1], right_to_left[0])
@@ -130,3 +130,15 @@ def landmarks_from_crop(
     matrix = square.picture_from_crop(size_px)
     xy = landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     return np.column_stack([xy, landmarks[:, 2] * square.side / size_px])
+
+
+def averaged_crop(
+    rgb: UInt8[np.ndarray, "h w 3"], square: Square, size_px: int
+) -> UInt8[np.ndarray, "s s 3"]:
+    """Cut a square out; of large ones the mean of whole pixels, so that nothing flickers."""
+    finer = max(1, int(square.side / size_px))
+    fine = crop(rgb, square, size_px=finer * size_px)
+    if finer == 1:
+        return fine
+    blocks = fine.reshape(size_px, finer, size_px, finer, 3)
+    return (blocks.mean((1, 3)) + 0.5).astype(np.uint8)

@@ -24,6 +24,7 @@ from face3d.core.types import Camera, FitResult, HeadMesh
 from face3d.fit.albedo_basis import albedo_basis
 from face3d.fit.corrective import correctable
 from face3d.fit.landmark_fit import LandmarkFitter, LandmarkObservations
+from face3d.fit.landmark_observed import closer
 from face3d.fit.landmark_problem import FitState, LandmarkProblem
 from face3d.model import HeadModel
 from face3d.render import interpolate, linear_from_srgb, rasterize, sh_basis, vertex_normals
@@ -223,7 +224,9 @@ class PhotometricFitter:
         self, observed: Sequence[LandmarkObservations], start: Sequence[FitResult]
     ) -> tuple[LandmarkProblem, FitState]:
         """The landmark problem, and the fits as its state."""
-        problem = self.fitter.problem(observed)
+        # As close as pose follows them: looser ones let colours bend a face whose light nine
+        # coefficients do not say.
+        problem = self.fitter.problem([closer(one) for one in observed])
         at, rows, turns = self.fitter.full.layout, [], []
         for fit in start:
             p, pose, focal = fit.params, fit.params.world_from_head, fit.camera.fx

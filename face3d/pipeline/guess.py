@@ -6,7 +6,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from face3d.core.types import Camera, Detection, Frame
-from face3d.detect.crops import Square, crop, square_from_landmarks
+from face3d.detect.crops import averaged_crop, square_from_landmarks
 from face3d.regress.own import FaceGuess, guess_heads
 from face3d.regress.own_net import INPUT_PX, OwnNet
 
@@ -21,7 +21,7 @@ def guess_faces(net: OwnNet, frame: Frame, detection: Detection, focal_px: float
         focal_px: Of the photo; it decides how far away the heads are.
     """
     squares = [square_from_landmarks(points) for points in detection.landmarks]
-    crops = torch.stack([_tensor(averaged_crop(frame.rgb, square)) for square in squares])
+    crops = torch.stack([_tensor(averaged_crop(frame.rgb, square, INPUT_PX)) for square in squares])
     maps = np.stack([square.picture_from_crop(INPUT_PX) for square in squares])
     height, width = frame.rgb.shape[:2]
     camera = Camera(
@@ -29,16 +29,6 @@ def guess_faces(net: OwnNet, frame: Frame, detection: Detection, focal_px: float
         cy=torch.tensor(height / 2), width=width, height=height, camera_from_world=torch.eye(4),
     )  # fmt: skip
     return guess_heads(net, crops, torch.as_tensor(maps).float(), camera)
-
-
-def averaged_crop(rgb: UInt8[np.ndarray, "h w 3"], square: Square) -> UInt8[np.ndarray, "s s 3"]:
-    """A network's input; of large faces the mean of whole pixels, so that nothing flickers."""
-    finer = max(1, int(square.side / INPUT_PX))
-    fine = crop(rgb, square, size_px=finer * INPUT_PX)
-    if finer == 1:
-        return fine
-    blocks = fine.reshape(INPUT_PX, finer, INPUT_PX, finer, 3)
-    return (blocks.mean((1, 3)) + 0.5).astype(np.uint8)
 
 
 def _tensor(rgb: UInt8[np.ndarray, "s s 3"]) -> Float[Tensor, "3 s s"]:

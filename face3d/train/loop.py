@@ -76,7 +76,9 @@ def channels_last(net: Net) -> Net:
 def one_cycle(net: nn.Module, steps: int, rate: float, decay: float = WEIGHT_DECAY) -> Any:
     """AdamW, its rate up and down once (Smith & Topin, 2018)."""
     search = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
-    plan = torch.optim.lr_scheduler.OneCycleLR(search, rate, total_steps=steps, pct_start=0.05)
+    # Its first phase has to be longer than one step.
+    rise = max(0.05, 2.5 / steps)
+    plan = torch.optim.lr_scheduler.OneCycleLR(search, rate, total_steps=steps, pct_start=rise)
     return {"optimizer": search, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
 
 

@@ -1,21 +1,28 @@
 """Training of the own regressor by Lightning: progress, checkpoints, resuming, several devices."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from face3d.core.files import atomic_path
+from face3d.detect import load_detector
 from face3d.fit.corrective import correctable
 from face3d.model.head import HeadModel
 from face3d.model.open_head_file import read_open_head
 from face3d.regress.own import read_own_net, save_own_net
-from face3d.regress.own_net import OwnNet
+from face3d.regress.own_net import OwnNet, Regressed
 from face3d.train.crops import FaceBatch, HeldCrops, SyntheticCrops
 from face3d.train.loop import channels_last, one_cycle, run, steps_done, trained_weights
 from face3d.train.own_loss import OwnLoss, total_loss
+from face3d.train.own_photo_loss import PHOTO_WEIGHTS, OwnPhotoLoss
+from face3d.train.photo_batches import PhotoBatch, PhotoCrops
+from face3d.train.photo_set import read_photo_set, write_photo_set
+from face3d.train.smirk import weighted
 from face3d.train.synthetic.shards import shard_folders
 
 
@@ -32,19 +39,29 @@ class OwnTraining(LightningModule):
         super().__init__()
         self.net = channels_last(OwnNet())
         self.loss = OwnLoss(model)
+        self.unlabelled = OwnPhotoLoss(model)
         self.steps, self.rate = steps, rate
 
-    def _parts(self, batch: FaceBatch) -> dict[str, torch.Tensor]:
-        crops = batch.crops.permute(0, 3, 1, 2).float() / 255
+    def _found(self, crops: Tensor) -> Regressed:
+        scaled = crops.permute(0, 3, 1, 2).float() / 255
         # Twice to four times faster where the processor multiplies matrices of this type.
         with torch.autocast(self.device.type, torch.bfloat16):
-            rows = self.net.rows(crops.contiguous(memory_format=torch.channels_last))
-        return self.loss(self.net.split(rows), batch.truth)
+            rows = self.net.rows(scaled.contiguous(memory_format=torch.channels_last))
+        return self.net.split(rows)
 
-    def training_step(self, batch: FaceBatch, _number: int) -> torch.Tensor:
-        """One batch's loss."""
-        parts = self._parts(batch)
-        total = total_loss(parts)
+    def _parts(self, batch: FaceBatch) -> dict[str, torch.Tensor]:
+        return self.loss(self._found(batch.crops), batch.truth)
+
+    def training_step(
+        self, batch: FaceBatch | tuple[FaceBatch, PhotoBatch], _number: int
+    ) -> torch.Tensor:
+        """One batch's loss, with photos besides if there are any."""
+        told, seen = batch if isinstance(batch, tuple) else (batch, None)
+        total = total_loss(self._parts(told))
+        if seen is not None:
+            parts = self.unlabelled(self._found(seen.crops), seen)
+            total = total + weighted(parts, PHOTO_WEIGHTS)
+            self.log("photos", parts["landmarks"], prog_bar=True)
         self.log("train", total, prog_bar=True)
         return total
 
@@ -74,7 +91,9 @@ def train_own(
     first: Path | None = None,
     every: int = 1000,
     device: str = "cpu",
-) -> Path:
+    photos: Path | None = None,
+    every_frame: int = 1,
+) -> tuple[Path, tuple[str, ...]]:
     """Train, or go on where a stopped training left off.
 
     Args:
@@ -89,12 +108,15 @@ def train_own(
         first: Weights of an earlier training to begin with.
         every: Steps between looks at ``held``, after which a checkpoint is written.
         device: "cpu", "cuda" or "auto".
+        photos: Photos and videos without labels; half as many of them as of synthetic faces are
+            in each step.
+        every_frame: Take each n-th frame of videos.
 
     Returns:
-        The last checkpoint.
+        The last checkpoint, and which pictures were skipped and why.
 
     Raises:
-        InputError: A set is missing or damaged.
+        InputError: A set is missing or damaged, or there is no face in the photos.
     """
     for given in (images, held):
         shard_folders(given)
@@ -104,13 +126,36 @@ def train_own(
     if first is not None:
         training.net.load_state_dict(read_own_net(first).state_dict())
     # Pictures that were seen before a stop are not the first ones after it.
-    crops = SyntheticCrops(images, batch=batch, seed=seed + 1_000_003 * steps_done(folder, steps))
-    return run(
+    drawn_by = seed + 1_000_003 * steps_done(folder, steps)
+    crops: Any = SyntheticCrops(images, batch=batch, seed=drawn_by)
+    skipped: tuple[str, ...] = ()
+    if photos is not None:
+        faces_at = folder / "faces"
+        skipped = write_photo_set(photos, faces_at, "own", load_detector(), every=every_frame)
+        crops = Both(crops, PhotoCrops(read_photo_set(faces_at), batch=batch // 2, seed=drawn_by))
+    last = run(
         training,
         DataLoader(crops, batch_size=None, num_workers=0),
         DataLoader(HeldCrops(held), batch_size=None),
         folder, steps=steps, every=every, device=device,
     )  # fmt: skip
+    return last, skipped
+
+
+class Both(IterableDataset[tuple[FaceBatch, PhotoBatch]]):
+    """Synthetic faces and photographed ones side by side.
+
+    Args:
+        synthetic: Endless batches.
+        photos: Endless batches.
+    """
+
+    def __init__(self, synthetic: Iterable[FaceBatch], photos: Iterable[PhotoBatch]) -> None:
+        self.synthetic, self.photos = synthetic, photos
+
+    def __iter__(self) -> Iterator[tuple[FaceBatch, PhotoBatch]]:
+        """Draw pairs of batches."""
+        yield from zip(self.synthetic, self.photos, strict=False)
 
 
 def export_own(checkpoint: Path, path: Path) -> Path:

@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 from face3d.model.head import HeadModel
 from face3d.regress.crop_pose import rotation_from_six
 from face3d.regress.own_net import Regressed
+from face3d.train.face_losses import whole_motions
 
 WEIGHTS = {
     "landmarks": 20.0, "shape": 0.3, "form": 1.5, "points": 0.1, "expression": 4.0, "jaw": 4.0,
@@ -39,7 +40,7 @@ class OwnLoss(nn.Module):
         basis = model.linear_basis.unflatten(1, (-1, 3)) * 1000
         of_face = basis[:count, face].flatten(1).double()
         # What moves, turns or scales the face as a whole is no form.
-        whole = _similarities(model.template[face].double())
+        whole = whole_motions(model.template[face].double())
         of_face = of_face - (of_face @ whole) @ whole.T
         gram = of_face @ of_face.T / int(face.sum())
         embedding = data.embeddings["mediapipe478"]
@@ -96,16 +97,6 @@ class OwnLoss(nn.Module):
         ]
         out["spread"] = torch.stack(spread).sum()
         return out
-
-
-def _similarities(points: Float[Tensor, "vertex 3"]) -> Float[Tensor, "coordinate 7"]:
-    """Orthonormal small motions of points: along and about each axis, and growth."""
-    off = points - points.mean(0)
-    axes = torch.eye(3, dtype=points.dtype)
-    moves = [axis.expand_as(points) for axis in axes]
-    turns = [torch.linalg.cross(axis.expand_as(off), off) for axis in axes]
-    every = torch.stack([*moves, *turns, off]).flatten(1)
-    return torch.linalg.qr(every.T)[0]
 
 
 def total_loss(parts: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:

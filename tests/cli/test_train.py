@@ -41,6 +41,19 @@ def test_synthesize_writes_a_set(
         (["regressor", "--images", "{}", "--held", "{}", "-o", "{}/new"], "no synthetic faces"),
         (["regressor", "--images", "{}", "--held", "{}", "-o", "{}", "--batch", "5"], "multiple"),
         (["regressor", "--images", "{}", "--held", "{}", "-o", "{}", "--steps", "1"], "at least"),
+        (["regressor", "--images", "{}", "-o", "{}/new"], "--held"),
+        (["regressor", "--images", "{}", "-o", "{}/new", "--stage", "whole"], "one stage"),
+        (["regressor", "--config", "smirk", "--images", "{}", "-o", "{}/new"], "no photos"),
+        (
+            ["regressor", "--config", "smirk", "--images", "{}", "-o", "{}/n", "--stage", "detail"],
+            "no stage",
+        ),
+        (["regressor", "--config", "deca", "--images", "{}", "-o", "{}/n", "--batch", "3"], "even"),
+        (["regressor", "--config", "mica", "--images", "{}", "-o", "{}/n"], "--held"),
+        (
+            ["regressor", "--config", "smirk", "--images", "{}", "--photos", "{}", "-o", "{}/n"],
+            "--images",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(

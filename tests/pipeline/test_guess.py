@@ -5,8 +5,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from face3d.core.types import Detection, Frame
-from face3d.detect.crops import Square, crop
-from face3d.pipeline.guess import averaged_crop, guess_faces
+from face3d.detect.crops import Square, averaged_crop, crop
+from face3d.pipeline.guess import guess_faces
 from face3d.regress.own_net import INPUT_PX, OwnNet
 
 
@@ -18,10 +18,10 @@ def picture(size: int) -> np.ndarray:
 def test_small_faces_are_interpolated_and_large_ones_averaged() -> None:
     rgb = picture(600)
     small = Square(x=300.0, y=290.0, side=200.0, angle_rad=0.2)
-    assert np.array_equal(averaged_crop(rgb, small), crop(rgb, small, size_px=INPUT_PX))
+    assert np.array_equal(averaged_crop(rgb, small, INPUT_PX), crop(rgb, small, size_px=INPUT_PX))
     large = Square(x=300.0, y=300.0, side=4.0 * INPUT_PX)
     mean = rgb[44:556, 44:556].reshape(INPUT_PX, 4, INPUT_PX, 4, 3).mean((1, 3))
-    assert np.abs(averaged_crop(rgb, large) - mean).max() <= 1.0
+    assert np.abs(averaged_crop(rgb, large, INPUT_PX) - mean).max() <= 1.0
 
 
 def detection(points: np.ndarray) -> Detection:

@@ -186,6 +186,17 @@ def test_batches_come_from_a_set_in_an_order_of_their_seed(small_set: Path) -> N
     assert len(held) == 2
 
 
+def test_the_shortest_plan_of_rates_has_no_empty_phase() -> None:
+    pytest.importorskip("lightning")
+    from face3d.train.loop import one_cycle
+
+    net = torch.nn.Linear(1, 1)
+    plan = one_cycle(net, 20, 1e-3)
+    for _ in range(20):
+        plan["optimizer"].step()
+        plan["lr_scheduler"]["scheduler"].step()
+
+
 @pytest.mark.slow
 def test_training_learns_resumes_and_survives_a_stop(
     small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -194,7 +205,7 @@ def test_training_learns_resumes_and_survives_a_stop(
     from face3d.train.own import train_own
 
     def train(folder: Path, steps: int) -> Path:
-        return train_own(small_set, small_set, folder, HEAD, steps=steps, batch=16, every=10)
+        return train_own(small_set, small_set, folder, HEAD, steps=steps, batch=16, every=10)[0]
 
     train(tmp_path / "whole", 40)
     with (tmp_path / "whole" / "log.csv").open() as file:
