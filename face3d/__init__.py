@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from face3d.pipeline import read_depth as read_depth
     from face3d.pipeline import reconstruct as reconstruct
     from face3d.pipeline import reconstruct_all as reconstruct_all
+    from face3d.pipeline import regress_pictures as regress_pictures
 
 _PUBLIC = (
     "Head", "KnownSizes", "Shot", "convert", "film", "load", "load_head", "load_regressor",
-    "read_depth", "reconstruct", "reconstruct_all",
+    "read_depth", "reconstruct", "reconstruct_all", "regress_pictures",
 )  # fmt: skip
 
 

@@ -30,6 +30,12 @@ BUNDLED = {
         "MediaPipe 0.10.21 detects in them.",
         "how": "Trained by face3d train landmarks (docs/training/surface_net.csv).",
     },
+    "own_regressor": {
+        "file": "own_regressor.npz",
+        "licence": "CC0-1.0",
+        "origin": "Synthetic faces drawn by face3d train synthesize from the open head.",
+        "how": "Trained by face3d train regressor (docs/training/own_regressor.csv).",
+    },
     "relief_net": {
         "file": "relief_net.npz",
         "licence": "CC0-1.0",

@@ -12,7 +12,8 @@ import tyro
 from face3d.assets import list_assets
 from face3d.cli.evaluate import evaluate
 from face3d.cli.progress import shown_progress
-from face3d.cli.train import landmarks, regressor, synthesize
+from face3d.cli.regress import regress
+from face3d.cli.train import landmarks, onnx, regressor, synthesize
 from face3d.core.errors import Face3dError, InputError, MissingDependencyError
 from face3d.core.version import __version__
 
@@ -302,7 +303,7 @@ def assets_add(file: tyro.conf.Positional[Path], /) -> None:
 
 
 def _train() -> None:
-    """Make synthetic faces, and train networks on them: synthesize, regressor, landmarks."""
+    """Make synthetic faces and train networks: synthesize, regressor, landmarks, onnx."""
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -311,6 +312,7 @@ def _run(arguments: Sequence[str]) -> None:
         return
     commands = {
         "reconstruct": reconstruct,
+        "regress": regress,
         "render": render,
         "convert": convert,
         "evaluate": evaluate,
@@ -325,7 +327,10 @@ def _run(arguments: Sequence[str]) -> None:
         return
     if list(arguments[:1]) == ["train"]:
         tyro.extras.subcommand_cli_from_dict(
-            {"synthesize": synthesize, "regressor": regressor, "landmarks": landmarks},
+            {
+                "synthesize": synthesize, "regressor": regressor, "landmarks": landmarks,
+                "onnx": onnx,
+            },
             prog="face3d train", args=list(arguments[1:]),
         )  # fmt: skip
         return

@@ -146,6 +146,26 @@ def _name_skipped(skipped: tuple[str, ...]) -> None:
         print(f"skipped {line}", file=sys.stderr)
 
 
+def onnx(
+    *,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    weights: Path | None = None,
+) -> None:
+    """Write the own regressor as ONNX, for programs without torch.
+
+    Args:
+        output: File to write, .onnx.
+        weights: As training writes them (own.npz); those that are installed by default.
+    """
+    from face3d.regress.own import read_own_net
+    from face3d.regress.own_onnx import export_onnx
+
+    if output.suffix.lower() != ".onnx":
+        raise InputError(f"{output} does not end in .onnx.")
+    net = read_own_net(find_asset("own_regressor") if weights is None else weights)
+    print(export_onnx(net, output))
+
+
 def landmarks(
     *,
     images: tuple[Path, ...],

@@ -1,5 +1,7 @@
 """What users call: the stages put together."""
 
+from face3d.pipeline.batch import BatchReport as BatchReport
+from face3d.pipeline.batch import regress_pictures as regress_pictures
 from face3d.pipeline.convert import convert as convert
 from face3d.pipeline.film import Shot as Shot
 from face3d.pipeline.film import film as film

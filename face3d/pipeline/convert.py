@@ -21,7 +21,8 @@ from face3d.export import (
     write_params,
 )
 from face3d.model import HeadModel
-from face3d.pipeline.heads import load_head
+from face3d.pipeline.heads import OPEN_HEAD, load_head
+from face3d.pipeline.regressed import is_regressed, read_regressed, regressed_params
 from face3d.regress.tracked import USUAL_FPS, TrackedHead, read_tracked
 
 FLAME = "flame2020"
@@ -34,11 +35,13 @@ def convert(
     """Write what a tracker or regressor of FLAME has found as an animated head.
 
     Args:
-        source: Parameter file or folder, as ``read_tracked`` takes it.
+        source: Parameter file or folder, as ``read_tracked`` takes it; or what ``face3d regress``
+            has written, whose faces become one take of one person.
         output: ``.glb`` (skinned, one morph for each expression component, with the take), ``.npz``
             (parameters) or ``.obj`` (the first picture).
-        head: Name or file of the FLAME model that the parameters belong to.
-        fps: Pictures per second of the take.
+        head: Name or file of the FLAME model that the parameters belong to; the own regressor's
+            belong to the open head.
+        fps: Pictures per second of the take, where the file does not say.
 
     Returns:
         The path.
@@ -52,16 +55,25 @@ def convert(
         raise InputError(f"Cannot write {target.name!r}: use a name that ends in .glb, .npz, .obj.")
     if not 0 < fps <= 240:
         raise InputError(f"The frame rate is {fps}; give at most 240 pictures a second.")
-    tracked = read_tracked(Path(source))
-    model = load_head(head)
-    params = head_params(model, tracked)
+    if is_regressed(Path(source)):
+        found = read_regressed(Path(source))
+        if found.system == "own":
+            head = OPEN_HEAD
+        model = load_head(head)
+        params, eyelids, offsets = regressed_params(model, found), None, None
+        fps = found.fps or fps
+    else:
+        tracked = read_tracked(Path(source))
+        model = load_head(head)
+        params = head_params(model, tracked)
+        eyelids, offsets = tracked.eyelids, tracked.offsets
     if target.suffix.lower() == ".npz":
-        arrays = {"times_s": np.arange(len(tracked.expression)) / fps}
-        if tracked.eyelids is not None:
-            arrays["eyelids"] = tracked.eyelids.numpy()
+        arrays = {"times_s": np.arange(len(params.expression)) / fps}
+        if eyelids is not None:
+            arrays["eyelids"] = eyelids.numpy()
         write_params(target, SavedParams(head=head, params=params, arrays=arrays))
         return target
-    rest = _rest(model, tracked)
+    rest = _rest(model, params.shape[0], offsets)
     material = Material(
         name="skin", faces=np.ones(len(model.data.faces), bool), base_color_srgb=SKIN_SRGB
     )
@@ -121,20 +133,20 @@ def _skull_from_rest(model: HeadModel, params: HeadParams) -> Float[Tensor, "tim
         return model.skin_from_rest(turns, model.joints(params.shape), "root")[:, model.skull_joint]
 
 
-def _rest(model: HeadModel, tracked: TrackedHead) -> Float[Tensor, "vertex 3"]:
+def _rest(
+    model: HeadModel, shape: Float[Tensor, "identity"], offsets: Float[Tensor, "added 3"] | None
+) -> Float[Tensor, "vertex 3"]:
     """The person at rest, with what the tracker added to the template."""
-    shape = torch.zeros(model.identity_count)
-    shape[: len(tracked.shape)] = tracked.shape
     with torch.no_grad():
         rest = model(shape, torch.zeros(model.expression_count))
-    if tracked.offsets is not None:
-        if len(tracked.offsets) < len(rest):
+    if offsets is not None:
+        if len(offsets) < len(rest):
             raise InputError(
-                f"The file's offsets are of {len(tracked.offsets)} vertices and {model.data.name} "
+                f"The file's offsets are of {len(offsets)} vertices and {model.data.name} "
                 f"has {len(rest)}; give the head that it was made with (--head)."
             )
         # VHAP's vertices beyond FLAME's own are its teeth.
-        rest = rest + tracked.offsets[: len(rest)]
+        rest = rest + offsets[: len(rest)]
     return rest
 
 

@@ -62,7 +62,13 @@ def guess_heads(
     """
     with torch.inference_mode():
         found = net(crops)
-    mean = {name: value.clone() for name, value in found.mean.items()}
+    # What follows is small and done beside the camera, wherever the network ran.
+    home = camera.fx.device
+    found = Regressed(
+        mean={name: value.to(home).clone() for name, value in found.mean.items()},
+        log_sd={name: value.to(home).clone() for name, value in found.log_sd.items()},
+    )
+    mean = found.mean
     linear, offset = photo_from_crop[:, :, :2], photo_from_crop[:, :, 2]
     scale = torch.linalg.det(linear).sqrt()
     unturned = linear / scale[:, None, None]

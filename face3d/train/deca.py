@@ -34,11 +34,12 @@ from face3d.train.face_losses import (
     photometric_loss,
     smoothness_loss,
     symmetry_loss,
+    weighted,
     white_light_loss,
 )  # fmt: skip
 from face3d.train.loop import one_cycle
 from face3d.train.photo_batches import PhotoBatch
-from face3d.train.smirk import PATCH_PX, weighted
+from face3d.train.smirk import PATCH_PX
 
 Stage = Literal["coarse", "detail"]
 

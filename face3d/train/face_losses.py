@@ -241,3 +241,8 @@ def lip_reading_loss(
         known = reader(mouth_crops(photo, landmarks))
     said = reader(mouth_crops(drawn, landmarks))
     return (1 - cosine_similarity(said, known, dim=1)).mean()
+
+
+def weighted(parts: dict[str, Float[Tensor, ""]], weights: dict[str, float]) -> Float[Tensor, ""]:
+    """The weighted sum of those parts that there are."""
+    return torch.stack([weights[name] * value for name, value in parts.items()]).sum()

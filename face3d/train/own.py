@@ -17,12 +17,12 @@ from face3d.model.open_head_file import read_open_head
 from face3d.regress.own import read_own_net, save_own_net
 from face3d.regress.own_net import OwnNet, Regressed
 from face3d.train.crops import FaceBatch, HeldCrops, SyntheticCrops
+from face3d.train.face_losses import weighted
 from face3d.train.loop import channels_last, one_cycle, run, steps_done, trained_weights
 from face3d.train.own_loss import OwnLoss, total_loss
 from face3d.train.own_photo_loss import PHOTO_WEIGHTS, OwnPhotoLoss
 from face3d.train.photo_batches import PhotoBatch, PhotoCrops
 from face3d.train.photo_set import read_photo_set, write_photo_set
-from face3d.train.smirk import weighted
 from face3d.train.synthetic.shards import shard_folders
 
 

@@ -8,11 +8,13 @@ from torch.nn.functional import pad
 from face3d.model.head import HeadModel
 from face3d.regress.crop_pose import rotation_from_six
 from face3d.regress.own_net import Regressed
-from face3d.train.face_losses import whole_motions
+from face3d.train.face_losses import LIDS, LIPS, distance_loss, whole_motions
+from face3d.train.own_photo_loss import OwnPhotoLoss
 
 WEIGHTS = {
-    "landmarks": 20.0, "shape": 0.3, "form": 1.5, "points": 0.1, "expression": 4.0, "jaw": 4.0,
-    "neck": 1.0, "eyes": 3.0, "rotation": 4.0, "place": 4.0, "light": 0.3,
+    "landmarks": 20.0, "reprojected": 20.0, "lids": 10.0, "lips": 10.0, "shape": 0.3, "form": 0.5,
+    "points": 0.1, "expression": 40.0, "jaw": 4.0, "neck": 1.0, "eyes": 3.0, "rotation": 4.0,
+    "place": 4.0, "light": 0.3,
 }  # fmt: skip
 """So that all parts pull about alike while they are learned."""
 
@@ -49,6 +51,7 @@ class OwnLoss(nn.Module):
         points = (basis[:, corners] * weights[..., None]).sum(2)
         self.register_buffer("gram", gram.float(), persistent=False)
         self.register_buffer("points", points.flatten(1), persistent=False)
+        self.projected = OwnPhotoLoss(model)
 
     gram: Tensor
     points: Tensor
@@ -58,9 +61,11 @@ class OwnLoss(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Each part's loss, unweighted, and "spread", how honest the deviations are.
 
-        "form" is the error of the neutral face's form in mm (root of mean square; what would be
-        gone after moving, turning and scaling the face is not counted), "points" that of the
-        landmarks on the surface, at rest on the skull, by shape and expression.
+        "reprojected" is the error of the head's landmarks where the crop shows them, "lids" and
+        "lips" of how far they are apart. "form" is the error of the neutral face's form in mm (root
+        of mean square; what would be gone after moving, turning and scaling the face is not
+        counted), "points" that of the landmarks on the surface, at rest on the skull, by shape and
+        expression.
         """
         mean = found.mean
         by_point = (mean["landmarks"] - truth["landmarks"]).unflatten(1, (-1, 2))
@@ -76,7 +81,13 @@ class OwnLoss(nn.Module):
         out["form"] = torch.einsum("bi,ij,bj->b", off, self.gram, off).clamp(min=1e-6).sqrt().mean()
         both = torch.cat([off, mean["expression"] - truth["expression"]], dim=1)
         out["points"] = (both @ self.points).unflatten(1, (-1, 3)).norm(dim=-1).mean()
-        for name in ("expression", "jaw", "neck", "eyes", "place", "light"):
+        # Most weights are zero most of the time: what is nearest in the mean absolute is zero, too.
+        out["expression"] = (mean["expression"] - truth["expression"]).square().mean()
+        head = self.projected.head_landmarks(found)
+        points = truth["landmarks"].unflatten(1, (-1, 2))
+        out["reprojected"] = ((head - points).abs().sum(-1) / 2 * seen).sum() / seen.sum()
+        out["lids"], out["lips"] = (distance_loss(head, points, p) for p in (LIDS, LIPS))
+        for name in ("jaw", "neck", "eyes", "place", "light"):
             out[name] = (mean[name] - truth[name]).abs().mean()
         turn = rotation_from_six(mean["rotation"]) - truth["rotation"]
         # Half the Frobenius norm is the angle, nearly, over the root of two.

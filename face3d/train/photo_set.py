@@ -5,7 +5,7 @@ A set is a folder with ``set.json``, which says what was cut out of what, and fi
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from face3d.core.errors import DetectionError, InputError
+from face3d.core.errors import InputError
 from face3d.core.files import atomic_path
 from face3d.core.npz import NpzError, read_npz
 from face3d.core.types import Frame
 from face3d.detect import LandmarkDetector, choose_faces
 from face3d.detect.crops import averaged_crop, square_from_landmarks
-from face3d.media import is_video, read_image, video_frames
+from face3d.media import files_in, is_video, pictures
 from face3d.regress.own_net import INPUT_PX
 from face3d.regress.system_crops import system_crop
 
 ABOUT = "set.json"
 NAME = "faces_{:05d}.npz"
 PER_FILE = 256
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".ppm"}
-)
-
 Progress = Callable[[int, int], None]
 _Row = tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, "478 2"], int, int, int]
 
@@ -51,24 +47,6 @@ class PhotoFaces:
     source: Int[np.ndarray, "n"]
     person: Int[np.ndarray, "n"]
     frame: Int[np.ndarray, "n"]
-
-
-def files_in(folder: Path) -> list[Path]:
-    """Photos and videos below a folder, in order.
-
-    Raises:
-        InputError: There is no such folder, or there are none in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}.")
-    found = sorted(
-        p for p in folder.rglob("*")
-        if p.is_file() and (p.suffix.lower() in IMAGE_SUFFIXES or is_video(p))
-        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    )  # fmt: skip
-    if not found:
-        raise InputError(f"{folder} holds no photos and no videos.")
-    return found
 
 
 def write_photo_set(
@@ -111,24 +89,30 @@ def write_photo_set(
         about.update(done=done, frame=frame)
         _write_about(folder, about)
 
-    for number in range(about["done"], len(files)):
-        name, seen, first = names[number], 0, about["frame"]
-        try:
-            for frame in _frames(files[number], every, first):
-                cut = face_crop(frame, system, detector)
-                if cut is not None:
-                    seen += 1
-                    rows.append((*cut, number, persons[_person(Path(name))], frame.index))
-                # The set is never held as a whole: videos may be long.
-                if len(rows) == PER_FILE:
-                    keep(number, frame.index + 1)
-            if not seen and not first:
-                about["skipped"].append(f"{name}: no face found")
-        except (InputError, DetectionError) as error:
-            about["skipped"].append(f"{name}: {error}")
-        about["frame"] = 0
-        if on_progress:
-            on_progress(number + 1, len(files))
+    begun = (about["done"], about["frame"])
+    at, seen = begun[0], begun[1] > 0
+    for picture in pictures(files, every=every, first=begun):
+        if picture.number != at:
+            _without_face(about, names[at], seen=seen)
+            at, seen = picture.number, False
+            if on_progress:
+                on_progress(at, len(files))
+        if picture.frame is None:
+            about["skipped"].append(f"{names[at]}: {picture.problem}")
+            seen = True
+            continue
+        cut = face_crop(picture.frame, system, detector)
+        if cut is None:
+            continue
+        seen = True
+        rows.append((*cut, at, persons[_person(Path(names[at]))], picture.frame.index))
+        # The set is never held as a whole: videos may be long.
+        if len(rows) == PER_FILE:
+            keep(at, picture.frame.index + 1)
+    if at < len(files):
+        _without_face(about, names[at], seen=seen)
+    if on_progress:
+        on_progress(len(files), len(files))
     keep(len(files), 0)
     if not about["written"]:
         raise InputError(f"{images} holds no picture in which a face is found.")
@@ -157,11 +141,9 @@ def _person(name: Path) -> str:
     return str(name) if is_video(name) else str(name.parent)
 
 
-def _frames(path: Path, every: int, first: int) -> Iterator[Frame]:
-    if is_video(path):
-        yield from (f for f in video_frames(path, every=every) if f.index >= first)
-    elif first == 0:
-        yield read_image(path)
+def _without_face(about: dict[str, Any], name: str, *, seen: bool) -> None:
+    if not seen:
+        about["skipped"].append(f"{name}: no face found")
 
 
 def face_crop(

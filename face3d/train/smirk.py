@@ -28,6 +28,7 @@ from face3d.train.face_losses import (
     landmark_loss,
     patch_loss,
     skull_loss,
+    weighted,
     whole_motions,
 )  # fmt: skip
 from face3d.train.loop import one_cycle
@@ -275,11 +276,6 @@ def frozen(net: nn.Module) -> Generator[None]:
     finally:
         for p, flag in kept:
             p.requires_grad_(flag)
-
-
-def weighted(parts: dict[str, Float[Tensor, ""]], weights: dict[str, float]) -> Float[Tensor, ""]:
-    """The weighted sum of those parts that there are."""
-    return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
 
 
 def _covered(posed: PosedHeads) -> Bool[Tensor, "b h w"]:

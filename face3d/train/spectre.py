@@ -21,10 +21,10 @@ from face3d.train.face_losses import (
     distance_loss,
     landmark_loss,
     lip_reading_loss,
+    weighted,
 )  # fmt: skip
 from face3d.train.loop import one_cycle
 from face3d.train.photo_batches import PhotoBatch
-from face3d.train.smirk import weighted
 
 WEIGHTS = {
     "landmarks": 20.0, "lids": 10.0, "lips": 20.0, "reading": 2.0, "jaw": 1.0, "expression": 1e-2,

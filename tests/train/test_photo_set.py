@@ -10,9 +10,9 @@ from PIL import Image
 
 from face3d.core.errors import InputError
 from face3d.core.types import Detection, Frame
-from face3d.media import video_frames, video_writer
+from face3d.media import files_in, prefetched, video_frames, video_writer
 from face3d.train.photo_batches import HeldPhotos, PhotoCrops, make_photo_batch, split
-from face3d.train.photo_set import PhotoFaces, files_in, read_photo_set, write_photo_set
+from face3d.train.photo_set import PhotoFaces, read_photo_set, write_photo_set
 
 FACE = np.random.default_rng(0).uniform(-1, 1, (478, 2)) * [18, 24]
 FACE[:4] = [[-18, -24], [18, 24], [-18, 24], [18, -24]]
@@ -228,3 +228,25 @@ def test_frames_have_numbers_and_times(images: Path, tmp_path: Path) -> None:
         list(video_frames(tmp_path / "text.mp4"))
     with pytest.raises(InputError, match="at least 1"):
         list(video_frames(images / "film.mp4", every=0))
+
+
+def test_prefetched_items_come_in_order_and_errors_in_their_place() -> None:
+    made: list[int] = []
+
+    def items(stop: int):
+        for k in range(10):
+            if k == stop:
+                raise InputError("broken")
+            made.append(k)
+            yield k
+
+    assert list(prefetched(items(10), 3)) == list(range(10))
+    broken = prefetched(items(4), 3)
+    assert [next(broken) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(InputError, match="broken"):
+        next(broken)
+    made.clear()
+    some = prefetched(items(10), 2)
+    assert next(some) == 0
+    some.close()
+    assert len(made) <= 4
