@@ -220,11 +220,12 @@ def convert(
     head: str = "flame2020",
     fps: float = 25.0,
 ) -> None:
-    """Turn parameter files of DECA, EMOCA, MICA, metrical-tracker or VHAP into a head that moves.
+    """Turn parameter files of trackers and regressors into a head that moves.
 
     Args:
-        source: VHAP's .npz, metrical-tracker's .frame files, DECA's .mat, EMOCA's or MICA's .npy;
-            a folder of them is a take.
+        source: What face3d regress has written; VHAP's or SMIRK's .npz, metrical-tracker's or
+            Pixel3DMM's .frame files, DECA's .mat, EMOCA's or MICA's .npy; a folder of them is a
+            take.
         output: File to write: .glb, .npz (parameters) or .obj (the first picture).
         head: Name or file of the FLAME model that the parameters belong to.
         fps: Pictures per second of the take.

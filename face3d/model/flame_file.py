@@ -24,6 +24,7 @@ from face3d.core.npz import NpzError, read_npz
 from face3d.model.data import HeadData, LandmarkEmbedding
 
 VERTEX_COUNT, FACE_COUNT, IDENTITY_COUNT, EXPRESSION_COUNT = 5023, 9976, 300, 100
+EYELIDS = ("eyelidLeft", "eyelidRight")
 """Sizes of every FLAME since 2019; identity fills the first 300 columns of shapedirs."""
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -116,7 +117,12 @@ class _Unpickler(pickle.Unpickler):
         return _RECORD_OF_KIND[kind]
 
 
-def read_flame(path: Path, *, landmark_embedding: Path | None = None) -> HeadData:
+def read_flame(
+    path: Path,
+    *,
+    landmark_embedding: Path | None = None,
+    eyelids: tuple[Path, Path] | None = None,
+) -> HeadData:
     """Read FLAME 2020, 2023 or 2023 Open from its official pickle.
 
     Nothing in the file is run, and chumpy is not needed. FLAME's units and axes are this
@@ -126,9 +132,12 @@ def read_flame(path: Path, *, landmark_embedding: Path | None = None) -> HeadDat
     Args:
         path: ``generic_model.pkl``, ``flame2023.pkl``, ``flame2023_Open.pkl`` or a copy.
         landmark_embedding: ``mediapipe_landmark_embedding.npz``, where it is at hand.
+        eyelids: ``l_eyelid.npy`` and ``r_eyelid.npy``, which trackers of FLAME share, where they
+            are at hand.
 
     Returns:
-        300 identity and 100 expression directions, four joints below the root.
+        300 identity and 100 expression directions, four joints below the root. With eyelids two
+        more expressions, EYELIDS, which close them at one.
 
     Raises:
         AssetError: The file is missing, damaged, asks for code to be run, or lacks a key.
@@ -146,21 +155,37 @@ def read_flame(path: Path, *, landmark_embedding: Path | None = None) -> HeadDat
     if landmark_embedding is not None:
         embeddings["mediapipe478"] = _read_mediapipe_embedding(landmark_embedding)
     name, licence = _name_and_licence(path)
+    expressions = arrays["shapedirs"][..., IDENTITY_COUNT:]
+    names = tuple(f"expression_{k:03d}" for k in range(EXPRESSION_COUNT))
+    if eyelids is not None:
+        lids = [_read_eyelid(lid) for lid in eyelids]
+        expressions = np.concatenate([expressions, np.stack(lids, axis=-1)], axis=-1)
+        names = (*names, *EYELIDS)
     return HeadData(
         name=name,
         licence=licence,
         v_template=arrays["v_template"],
         faces=faces,
         identity_basis=arrays["shapedirs"][..., :IDENTITY_COUNT],
-        expression_basis=arrays["shapedirs"][..., IDENTITY_COUNT:],
+        expression_basis=expressions,
         pose_basis=arrays["posedirs"],
         joint_regressor=arrays["J_regressor"],
         parents=parents,
         joint_names=("root", "neck", "jaw", "left_eye", "right_eye"),
         skinning_weights=arrays["weights"],
-        expression_names=tuple(f"expression_{k:03d}" for k in range(EXPRESSION_COUNT)),
+        expression_names=names,
         embeddings=embeddings,
     )
+
+
+def _read_eyelid(path: Path) -> Float[np.ndarray, "vertex 3"]:
+    try:
+        offsets = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise AssetError(f"{path} cannot be read; download it again or remove it.") from error
+    if offsets.shape != (VERTEX_COUNT, 3) or offsets.dtype.kind != "f":
+        raise AssetError(f"{path} holds no eyelid of FLAME; download it again or remove it.")
+    return offsets.astype(np.float64)
 
 
 def _damaged(path: Path, why: str) -> str:

@@ -21,6 +21,7 @@ from face3d.export import (
     write_params,
 )
 from face3d.model import HeadModel
+from face3d.model.flame_file import EYELIDS
 from face3d.pipeline.heads import OPEN_HEAD, load_head
 from face3d.pipeline.regressed import is_regressed, read_regressed, regressed_params
 from face3d.regress.tracked import USUAL_FPS, TrackedHead, read_tracked
@@ -116,6 +117,9 @@ def head_params(model: HeadModel, tracked: TrackedHead) -> HeadParams:
     shape[: len(tracked.shape)] = tracked.shape
     expression = torch.zeros(count, model.expression_count)
     expression[:, : tracked.expression.shape[1]] = tracked.expression
+    names = model.data.expression_names
+    if tracked.eyelids is not None and EYELIDS[0] in names:
+        expression[:, [names.index(name) for name in EYELIDS]] = tracked.eyelids
     root = torch.zeros(3) if tracked.about_origin else model.joints(shape)[0]
     turned = (tracked.rotation @ root[:, None])[..., 0]
     placed = rigid_from_parts(tracked.rotation, tracked.translation + root - turned)

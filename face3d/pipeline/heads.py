@@ -18,7 +18,8 @@ def read_head(path: Path) -> HeadData:
 
     Args:
         path: ``.npz`` (the open head's layout, or GNM Head), ``.pkl`` (FLAME; its landmark
-            embedding is taken from ``mediapipe_landmark_embedding.npz`` next to it), or a folder
+            embedding is taken from ``mediapipe_landmark_embedding.npz`` next to it, its eyelids
+            from ``l_eyelid.npy`` and ``r_eyelid.npy``), or a folder
             with ICT-FaceKit's files.
 
     Raises:
@@ -30,7 +31,12 @@ def read_head(path: Path) -> HeadData:
         raise AssetError(f"The head file {path} does not exist; check the path.")
     if path.suffix.lower() == ".pkl":
         beside = path.with_name("mediapipe_landmark_embedding.npz")
-        return read_flame(path, landmark_embedding=beside if beside.is_file() else None)
+        lids = (path.with_name("l_eyelid.npy"), path.with_name("r_eyelid.npy"))
+        return read_flame(
+            path,
+            landmark_embedding=beside if beside.is_file() else None,
+            eyelids=lids if all(lid.is_file() for lid in lids) else None,
+        )
     if path.suffix.lower() == ".npz":
         try:
             return read_open_head(path)

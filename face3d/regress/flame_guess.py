@@ -8,6 +8,7 @@ from torch import Tensor
 
 from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.types import Camera, HeadParams
+from face3d.model.flame_file import EYELIDS
 from face3d.model.head import HeadModel
 from face3d.regress.crop_pose import HEAD_M, pose_from_place
 
@@ -61,7 +62,7 @@ def heads_in_photo(
         camera: Of the photo, whose frame is the world.
     """
     shape = codes["shape"][:, : model.identity_count]
-    expression = codes["expression"][:, : model.expression_count]
+    expression = with_eyelids(model, codes)
     turn = matrix_from_axis_angle(codes["head"])
     # FLAME turns heads about their root joint.
     root = model.joints(shape)[:, 0]
@@ -90,3 +91,49 @@ def heads_in_photo(
         eyes=torch.zeros(len(s), 2, 3),
         world_from_head=pose_from_place(flipped, place, crop_camera),
     )  # fmt: skip
+
+
+def with_eyelids(
+    model: HeadModel, codes: dict[str, Float[Tensor, "b _"]]
+) -> Float[Tensor, "b expression"]:
+    """Expression as the head takes it, with the eyelids if it has such shapes.
+
+    Args:
+        model: FLAME, perhaps with its eyelids (``face3d.model.read_flame``).
+        codes: As ``flame_codes`` gives them.
+    """
+    names = model.data.expression_names
+    own = model.expression_count - len(EYELIDS) * (EYELIDS[0] in names)
+    said = codes["expression"][:, :own]
+    out = said.new_zeros(len(said), model.expression_count)
+    out[:, : said.shape[1]] = said
+    if "eyelids" in codes and EYELIDS[0] in names:
+        out[:, names.index(EYELIDS[0])] = codes["eyelids"][:, 0]
+        out[:, names.index(EYELIDS[1])] = codes["eyelids"][:, 1]
+    return out
+
+
+def flame_vertices(
+    model: HeadModel, codes: dict[str, Float[Tensor, "b _"]], *, as_published: bool = False
+) -> Float[Tensor, "b vertex 3"]:
+    """FLAME as a system's codes move and turn it, in FLAME's own frame, metres.
+
+    Args:
+        model: The FLAME head that the system was trained on.
+        codes: As ``flame_codes`` gives them.
+        as_published: Add SMIRK's eyelids after the head was turned, in the world's axes, as its
+            published code does: on a turned head they then push into a wrong direction. Otherwise
+            they are part of the face that turns.
+    """
+    shape = codes["shape"][:, : model.identity_count]
+    expression = with_eyelids(model, codes)
+    late = torch.zeros(())
+    if as_published and EYELIDS[0] in model.data.expression_names:
+        first = model.data.expression_names.index(EYELIDS[0])
+        lids = model.linear_basis[model.identity_count + first :][:2].unflatten(1, (-1, 3))
+        late = torch.einsum("bl,lvc->bvc", expression[:, first : first + 2], lids)
+        expression[:, first : first + 2] = 0
+    own = model(shape, expression, None, codes["jaw"], frame="root")
+    root = model.joints(shape)[:, :1]
+    turn = matrix_from_axis_angle(codes["head"])
+    return (own - root) @ turn.mT + root + late

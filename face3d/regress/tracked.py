@@ -60,9 +60,10 @@ def read_tracked(path: Path) -> TrackedHead:
     """Read a file, or a folder of one file for each picture.
 
     Args:
-        path: VHAP's ``tracked_flame_params_*.npz``; metrical-tracker's folder of ``.frame`` files,
-            or one of them; DECA's ``.mat``; EMOCA's folder with ``shape.npy``, ``exp.npy`` and
-            ``pose.npy``, or a folder of such folders; MICA's ``identity.npy``.
+        path: VHAP's ``tracked_flame_params_*.npz``; an .npz of SMIRK's outputs under their own
+            names; metrical-tracker's or Pixel3DMM's folder of ``.frame`` files, or one of them;
+            DECA's ``.mat``; EMOCA's folder with ``shape.npy``, ``exp.npy`` and ``pose.npy``, or a
+            folder of such folders; MICA's ``identity.npy``.
 
     Raises:
         InputError: There is no such file or folder, or it is of no known form.
@@ -72,12 +73,12 @@ def read_tracked(path: Path) -> TrackedHead:
         raise InputError(f"{path} does not exist; give a parameter file or a folder of them.")
     if path.is_dir():
         return _folder(path)
-    readers = {".npz": _vhap, ".frame": _metrical, ".mat": _deca, ".npy": _mica}
+    readers = {".npz": _arrays, ".frame": _frames, ".mat": _deca, ".npy": _mica}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"{path.name} is no parameter file that is known; .npz (VHAP), .frame "
-            "(metrical-tracker), .mat (DECA), .npy (MICA), or a folder."
+            f"{path.name} is no parameter file that is known; .npz (VHAP, SMIRK), "
+            ".frame (metrical-tracker, Pixel3DMM), .mat (DECA), .npy (MICA), or a folder."
         )
     return reader([path])
 
@@ -85,7 +86,7 @@ def read_tracked(path: Path) -> TrackedHead:
 def _folder(path: Path) -> TrackedHead:
     frames = sorted(path.glob("*.frame"))
     if frames:
-        return _metrical(frames)
+        return _frames(frames)
     if (path / "exp.npy").exists():
         return _emoca([path])
     mats = sorted(path.glob("*.mat"))
@@ -116,12 +117,14 @@ def _tensor(path: Path, values: Mapping[str, Any], name: str, *shape: int | None
     return found
 
 
-def _vhap(paths: list[Path]) -> TrackedHead:
+def _arrays(paths: list[Path]) -> TrackedHead:
     path = paths[0]
     try:
         values = read_npz(path)
     except NpzError as error:
         raise AssetError(f"{path} is damaged ({error}).") from error
+    if "expression_params" in values:
+        return _smirk(path, values)
     expression = _tensor(path, values, "expr", None, None)
     count = len(expression)
     offsets = values.get("static_offset")
@@ -138,19 +141,34 @@ def _vhap(paths: list[Path]) -> TrackedHead:
     )
 
 
-def _metrical(paths: list[Path]) -> TrackedHead:
-    """The head's pose stands in the camera; the eyes come right before left."""
+def _frames(paths: list[Path]) -> TrackedHead:
+    """metrical-tracker keeps the head's pose in the camera, Pixel3DMM in the world.
+
+    Both keep rotations as their first two rows, and the right eye before the left.
+    """
     rows: dict[str, list[Tensor]] = {}
+    sources: set[str] = set()
     for path in paths:
         state = read_checkpoint(path)
         flame, camera = state.get("flame"), state.get("opencv")
-        if not isinstance(flame, Mapping) or not isinstance(camera, Mapping):
-            raise AssetError(f"{path} has no 'flame' and 'opencv'; it is no .frame file.")
+        if not isinstance(flame, Mapping):
+            raise AssetError(f"{path} has no 'flame'; it is no .frame file.")
+        still = torch.eye(3)
+        if "R" in flame and "t" in flame:
+            sources.add("Pixel3DMM")
+            turn = _from_rows(_tensor(path, flame, "R", 1, 6))[0]
+            place = torch.as_tensor(np.asarray(flame["t"])).float().reshape(-1)
+            neck = _from_rows(_tensor(path, flame, "neck", 1, 6))[0] if "neck" in flame else still
+        elif isinstance(camera, Mapping):
+            sources.add("metrical-tracker")
+            turn = torch.as_tensor(np.asarray(camera.get("R"))).float().reshape(-1)
+            place = torch.as_tensor(np.asarray(camera.get("t"))).float().reshape(-1)
+            neck = still
+        else:
+            raise AssetError(f"{path} has neither 'opencv' nor R and t; it is no .frame file.")
+        if turn.numel() != 9 or len(place) != 3:
+            raise AssetError(f"{path}: its R (3, 3) or t (3) is missing; it is no .frame file.")
         eyes = _from_rows(_tensor(path, flame, "eyes", 1, 12).reshape(2, 6))
-        turn = torch.as_tensor(np.asarray(camera.get("R"))).float().reshape(-1)
-        place = torch.as_tensor(np.asarray(camera.get("t"))).float().reshape(-1)
-        if len(turn) != 9 or len(place) != 3:
-            raise AssetError(f"{path}: 'opencv' has no R (3, 3) and t (3); it is no .frame file.")
         values = {
             "shape": _tensor(path, flame, "shape", 1, None)[0],
             "expression": _tensor(path, flame, "exp", 1, None)[0],
@@ -158,16 +176,31 @@ def _metrical(paths: list[Path]) -> TrackedHead:
             "jaw": axis_angle_from_matrix(
                 _from_rows(_tensor(path, flame, "jaw", 1, 6))
             )[0],
+            "neck": axis_angle_from_matrix(neck),
             "eyes": axis_angle_from_matrix(eyes.flip(0)),
             "eyelids": _tensor(path, flame, "eyelids", 1, 2)[0],
         }  # fmt: skip
         for name, value in values.items():
             rows.setdefault(name, []).append(value)
+    if len(sources) > 1:
+        raise AssetError("The .frame files are of two programs; give one take.")
     stacked = {name: torch.stack(values) for name, values in rows.items()}
     shape = stacked.pop("shape").mean(0)
+    return TrackedHead(source=sources.pop(), shape=shape, about_origin=True, **stacked)
+
+
+def _smirk(path: Path, values: Mapping[str, Any]) -> TrackedHead:
+    """What SMIRK's encoder says of a video, saved under its own names."""
+    expression = _tensor(path, values, "expression_params", None, None)
+    count = len(expression)
+    still = torch.zeros(count, 3)
+    lids = _tensor(path, values, "eyelid_params", count, 2) if "eyelid_params" in values else None
     return TrackedHead(
-        source="metrical-tracker", shape=shape, neck=torch.zeros(len(paths), 3), about_origin=True,
-        **stacked,
+        source="SMIRK", shape=_tensor(path, values, "shape_params", count, None).mean(0),
+        expression=expression,
+        rotation=matrix_from_axis_angle(_tensor(path, values, "pose_params", count, 3)),
+        translation=still, neck=still, jaw=_tensor(path, values, "jaw_params", count, 3),
+        eyes=torch.zeros(count, 2, 3), eyelids=lids,
     )  # fmt: skip
 
 

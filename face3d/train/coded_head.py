@@ -12,6 +12,7 @@ from face3d.core.rotations import matrix_from_axis_angle
 from face3d.core.types import Camera, HeadMesh
 from face3d.fit.albedo_basis import albedo_basis
 from face3d.model.data import HeadData
+from face3d.model.flame_file import EYELIDS
 from face3d.model.head import HeadModel
 from face3d.render import interpolate, rasterize, sh_basis, srgb_from_linear, vertex_normals
 
@@ -101,7 +102,7 @@ class CodedHead(nn.Module):
         Args:
             expression: Of any length.
             eyelids: How far the left and the right lid close, where a system says that beside its
-                expression. A head without ARKit's blinks has no use for it.
+                expression. A head without ARKit's blinks or FLAME's eyelids has no use for it.
         """
         count = self.model.expression_count
         out = expression.new_zeros(len(expression), count)
@@ -202,6 +203,7 @@ class CodedHead(nn.Module):
 
 def _blinks(data: HeadData) -> tuple[int, int] | None:
     names = list(data.expression_names)
-    if "eyeBlinkLeft" not in names:
-        return None
-    return names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")
+    for pair in (("eyeBlinkLeft", "eyeBlinkRight"), EYELIDS):
+        if pair[0] in names:
+            return names.index(pair[0]), names.index(pair[1])
+    return None

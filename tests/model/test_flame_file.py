@@ -12,6 +12,7 @@ from face3d.core.errors import AssetError
 from face3d.model import flame_file
 from face3d.model.flame_file import read_flame
 from face3d.model.head import HeadModel
+from face3d.regress.flame_guess import flame_vertices, with_eyelids
 
 _SPEC = importlib.util.spec_from_file_location(
     "make_flame_file", Path(__file__).with_name("make_flame_file.py")
@@ -348,3 +349,60 @@ def test_other_files_are_no_landmark_embedding(tmp_path: Path):
     np.save(tmp_path / "lmk.npy", np.zeros(3))
     with pytest.raises(AssetError, match="is no landmark embedding"):
         flame_file._read_mediapipe_embedding(tmp_path / "lmk.npy")
+
+
+def _lids(folder: Path) -> tuple[Path, Path]:
+    paths = folder / "l_eyelid.npy", folder / "r_eyelid.npy"
+    for k, path in enumerate(paths):
+        offsets = np.zeros((5023, 3))
+        offsets[10 * k : 10 * k + 5, 1] = -0.008
+        np.save(path, offsets)
+    return paths
+
+
+def test_eyelids_are_two_more_expressions(written, tmp_path: Path) -> None:
+    data = read_flame(written, eyelids=_lids(tmp_path))
+    assert data.expression_basis.shape == (5023, 3, 102)
+    assert data.expression_names[-2:] == ("eyelidLeft", "eyelidRight")
+    model = HeadModel(data)
+    codes = {
+        "shape": torch.zeros(1, 300), "expression": torch.zeros(1, 50), "jaw": torch.zeros(1, 3),
+        "head": torch.tensor([[0.0, 1.2, 0.0]]), "eyelids": torch.tensor([[1.0, 0.5]]),
+    }  # fmt: skip
+    weights = with_eyelids(model, codes)
+    assert weights[0, -2:].tolist() == [1.0, 0.5]
+    assert float(weights[0, :-2].abs().max()) == 0
+    # Without the shapes there is nothing to close.
+    plain = HeadModel(read_flame(written))
+    assert with_eyelids(plain, codes).shape == (1, 100)
+
+
+def test_published_eyelids_are_pushed_in_the_worlds_axes(written, tmp_path: Path) -> None:
+    """SMIRK's quirk: the same as ours before a camera, and off by a turn beside it."""
+    model = HeadModel(read_flame(written, eyelids=_lids(tmp_path)))
+    codes = {
+        "shape": torch.zeros(1, 300), "expression": torch.zeros(1, 50), "jaw": torch.zeros(1, 3),
+        "head": torch.zeros(1, 3), "eyelids": torch.tensor([[1.0, 0.0]]),
+    }  # fmt: skip
+    shut = flame_vertices(model, codes)
+    still = flame_vertices(model, codes | {"eyelids": torch.zeros(1, 2)})
+    assert torch.allclose(shut, flame_vertices(model, codes, as_published=True), atol=1e-6)
+    turned = codes | {"head": torch.tensor([[0.0, 0.0, 1.0]])}
+    ours, theirs = (flame_vertices(model, turned, as_published=q) for q in (False, True))
+    before = flame_vertices(model, turned | {"eyelids": torch.zeros(1, 2)})
+    assert torch.allclose((theirs - before)[0, :5], (shut - still)[0, :5], atol=1e-6)
+    assert float((ours - theirs)[0, :5].norm(dim=-1).min()) > 0.005
+    assert torch.allclose((ours - before).norm(dim=-1), (shut - still).norm(dim=-1), atol=1e-6)
+
+
+def test_damaged_eyelids_are_refused(written, tmp_path: Path) -> None:
+    left, right = _lids(tmp_path)
+    right.write_bytes(b"\x93NUMPY nothing")
+    with pytest.raises(AssetError, match="r_eyelid"):
+        read_flame(written, eyelids=(left, right))
+    np.save(right, np.zeros((10, 3)))
+    with pytest.raises(AssetError, match="no eyelid of FLAME"):
+        read_flame(written, eyelids=(left, right))
+    np.save(right, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(AssetError, match="cannot be read"):
+        read_flame(written, eyelids=(left, right))

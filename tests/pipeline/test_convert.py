@@ -96,7 +96,62 @@ def frame_file(path: Path, turn: torch.Tensor) -> None:
         "tex": torch.zeros(1, 140), "sh": torch.zeros(1, 9, 3),
     }  # fmt: skip
     camera = {"R": turn[None], "t": torch.tensor([[0.0, 0.1, 1.5]]), "K": torch.eye(3)[None]}
-    torch.save({"flame": flame, "opencv": camera, "frame_id": "1", "global_step": 3}, path)
+    # The tracker keeps numpy's arrays.
+    flame = {name: value.numpy() for name, value in flame.items()}
+    camera = {name: value.numpy() for name, value in camera.items()}
+    state = {"flame": flame, "opencv": camera, "frame_id": "1", "global_step": np.int64(3)}
+    torch.save(state, path)
+
+
+def test_pixel3dmms_frames_are_a_take(tmp_path: Path, model: HeadModel) -> None:
+    turn = matrix_from_axis_angle(torch.tensor([0.1, 0.4, 0.0]))
+    neck = matrix_from_axis_angle(torch.tensor([0.0, 0.2, 0.0]))
+    six = np.eye(3, dtype=np.float32)[:2].reshape(1, 6)
+    flame = {
+        "exp": np.full((1, 40), 0.1, np.float32), "shape": np.ones((1, 100), np.float32),
+        "jaw": six, "eyes": np.concatenate([six, six], 1), "eyelids": np.zeros((1, 2), np.float32),
+        "neck": neck[:2].reshape(1, 6).numpy(), "R": turn[:2].reshape(1, 6).numpy(),
+        "t": np.array([[0.0, 0.1, 0.2]], np.float32),
+    }  # fmt: skip
+    camera = {"R_base_0": np.eye(3)[None], "t_base_0": np.zeros((1, 3)), "fl": np.ones((1, 1))}
+    torch.save({"flame": flame, "camera": camera}, tmp_path / "00000.frame")
+    tracked = read_tracked(tmp_path / "00000.frame")
+    assert tracked.source == "Pixel3DMM"
+    assert torch.allclose(tracked.neck[0], torch.tensor([0.0, 0.2, 0.0]), atol=1e-6)
+    params = head_params(model, tracked)
+    placed = model.mesh(params, frame="world").vertices[0]
+    own = model(
+        params.shape, params.expression, params.neck, params.jaw, params.eyes, frame="root"
+    )[0]
+    assert torch.allclose(placed, own @ turn.T + torch.tensor([0.0, 0.1, 0.2]), atol=1e-5)
+
+
+def test_smirks_outputs_are_a_take(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "pose_params": rng.normal(0, 0.1, (4, 3)), "cam": np.ones((4, 3)),
+        "shape_params": rng.normal(0, 1, (4, 100)), "expression_params": rng.random((4, 50)),
+        "eyelid_params": rng.random((4, 2)), "jaw_params": rng.normal(0, 0.1, (4, 3)),
+    }  # fmt: skip
+    np.savez(tmp_path / "smirk.npz", **arrays)
+    tracked = read_tracked(tmp_path / "smirk.npz")
+    assert tracked.source == "SMIRK"
+    assert np.allclose(tracked.shape, arrays["shape_params"].mean(0), atol=1e-6)
+    assert np.allclose(tracked.eyelids, arrays["eyelid_params"], atol=1e-6)
+    assert face3d.convert(tmp_path / "smirk.npz", tmp_path / "take.glb", head="open").exists()
+
+
+def test_arrays_in_checkpoints_run_nothing(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (print, ("run",))
+
+    torch.save({"flame": np.array([Evil()], dtype=object)}, tmp_path / "x.frame")
+    with pytest.raises(AssetError, match="would run code"):
+        read_tracked(tmp_path / "x.frame")
+    torch.save({"flame": np.array([{1: 2}], dtype=object)}, tmp_path / "x.frame")
+    with pytest.raises(AssetError, match="no readable checkpoint"):
+        read_tracked(tmp_path / "x.frame")
 
 
 def test_metrical_trackers_frames_are_a_take(tmp_path: Path, model: HeadModel) -> None:
