@@ -104,7 +104,7 @@ class SyntheticFaces:
         scene = random_scene(rng, self.model, size=self.size)
         look = random_look(rng, self._texels, self._texel_bank)
         p = scene.params
-        still = self.model(p.shape, p.expression, p.neck, p.jaw, p.eyes)
+        still = scene.vertices
         placed = transform_points(p.world_from_head, still)
         mesh = HeadMesh(vertices=placed, frame="world", topology=self.model.data.topology)
         fragments = rasterize(mesh, scene.camera)

@@ -84,8 +84,8 @@ def take_photo(
         srgb = srgb + share * (grey[..., None] - srgb)
     level = rng.choice([rng.uniform(0, 0.01), rng.uniform(0, 0.06)])
     grain = np.stack([bank.field(rng, 0.0)[:size, :size] for _ in range(2)], axis=-1)
-    grain = grain[..., [0, 1, 0]] * [1, 1, -1]
-    srgb = srgb + level * grain
+    grain = grain[..., [0, 1, 0]] * np.array([1, 1, -1], np.float32)
+    srgb = srgb + np.float32(level) * grain
     picture = (np.clip(srgb, 0, 1) * 255 + 0.5).astype(np.uint8)
     if rng.random() < 0.6:
         store = io.BytesIO()

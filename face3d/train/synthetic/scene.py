@@ -34,6 +34,7 @@ class Scene:
     """One head before one camera, whose frame is the world."""
 
     params: HeadParams
+    vertices: Float[Tensor, "vertex 3"]  # in the head's frame
     camera: Camera
     ambient: SphericalHarmonics
     singles: tuple[DirectionalLight, ...]
@@ -153,6 +154,7 @@ def random_scene(rng: np.random.Generator, model: HeadModel, *, size: int = 224)
             shape=params.shape, expression=params.expression, neck=params.neck, jaw=params.jaw,
             eyes=params.eyes, world_from_head=pose,
         ),
-        camera=camera, ambient=ambient, singles=singles, shaded=bool(rng.random() < 0.4),
+        vertices=vertices, camera=camera, ambient=ambient, singles=singles,
+        shaded=bool(rng.random() < 0.4),
         irradiance=irradiance,
     )  # fmt: skip

@@ -48,6 +48,7 @@ class TexelMap:
     eye_mm: Float[np.ndarray, "3"]  # centre of the left eye
     from_pupil_mm: Float[np.ndarray, "s s"]  # across the eye's axis; large off the eyes
     around_pupil_rad: Float[np.ndarray, "s s"]
+    eye_box: tuple[slice, slice]  # rows and columns with both irises
 
 
 def make_texel_map(data: HeadData, size: int) -> TexelMap:
@@ -76,6 +77,7 @@ def make_texel_map(data: HeadData, size: int) -> TexelMap:
     return TexelMap(
         size=size, covered=covered, position_mm=position.astype(np.float32), masks=masks, soft=soft,
         eye_mm=left, from_pupil_mm=far.astype(np.float32), around_pupil_rad=turn.astype(np.float32),
+        eye_box=box_around((far < IRIS_RADIUS_MM + 1).astype(np.float32)) or (slice(0), slice(0)),
     )  # fmt: skip
 
 
@@ -121,22 +123,33 @@ def random_look(rng: np.random.Generator, texels: TexelMap, bank: NoiseBank) -> 
     return Look(texture=texture.astype(np.float32), skin=skin, hair=hair, hair_on_skin=on_skin)
 
 
+Box = tuple[slice, slice]
+
+
+def box_around(mask: Float[np.ndarray, "h w"]) -> Box | None:
+    """The rows and columns that a mask has anything in; None if it has none."""
+    above = mask > 0
+    rows = np.flatnonzero(above.any(1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(above[rows[0] : rows[-1] + 1].any(0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 class _Paint:
     """Linear colours that are painted over."""
 
-    def __init__(self, colour: Float[np.ndarray, "s s 3"]) -> None:
-        self.colour = colour.astype(np.float32)
+    def __init__(self, colour: Float[np.ndarray, "h w 3"]) -> None:
+        self.colour = colour.astype(np.float32, copy=False)
 
     def over(
-        self, mask: Float[np.ndarray, "s s"], tint: Float[np.ndarray, "*_ 3"], amount: float
+        self, mask: Float[np.ndarray, "h w"], tint: Float[np.ndarray, "*_ 3"], amount: float
     ) -> None:
         """Lay a colour over what the mask names."""
-        share = np.clip(mask * amount, 0, 1)
-        rows, columns = np.nonzero(share.any(1))[0], np.nonzero(share.any(0))[0]
-        if not len(rows):
+        box = box_around(mask)
+        if box is None:
             return
-        box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        part = share[box][..., None]
+        part = np.clip(mask[box] * np.float32(amount), 0, 1)[..., None]
         under = self.colour[box]
         laid = tint[box] if tint.ndim == 3 else tint
         self.colour[box] = under + part * (laid - under)
@@ -261,15 +274,19 @@ def _inside(
     paint.over(masks["tongue"], tint(0.4, 0.1, 0.1) * rng.uniform(0.7, 1.2), 1.0)
     sclera = tint(0.72, 0.66, 0.62) * rng.uniform(0.6, 1.05)
     paint.over(masks["eyes"], sclera, 1.0)
-    far = texels.from_pupil_mm
+    # Both eyes' texels lie together; all that follows is zero elsewhere.
+    box = texels.eye_box
+    far, around = texels.from_pupil_mm[box], texels.around_pupil_rad[box]
+    near = _Paint(paint.colour[box])
     iris = IRIS[rng.integers(len(IRIS))] * rng.uniform(0.6, 1.5)
     rays = (
         1
-        + 0.3 * np.sin(texels.around_pupil_rad * rng.integers(18, 40))
-        + 0.2 * bank.field(rng, 1.5)
+        + 0.3 * np.sin(around * np.float32(rng.integers(18, 40)))
+        + 0.2 * bank.field(rng, 1.5)[box]
     )
     rim = np.clip((far - 4.6) / 1.0, 0, 1) * rng.uniform(0, 0.8)
     shaded = iris * np.clip(rays * (1 - rim), 0.05, 2)[..., None].astype(np.float32)
-    paint.over(np.clip((IRIS_RADIUS_MM - far) / 0.4, 0, 1), shaded, 1.0)
+    near.over(np.clip((IRIS_RADIUS_MM - far) / 0.4, 0, 1), shaded, 1.0)
     pupil = rng.uniform(1.0, 3.2)
-    paint.over(np.clip((pupil - far) / 0.4, 0, 1), tint(0.003, 0.003, 0.003), 1.0)
+    near.over(np.clip((pupil - far) / 0.4, 0, 1), tint(0.003, 0.003, 0.003), 1.0)
+    paint.colour[box] = near.colour
