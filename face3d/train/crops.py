@@ -20,6 +20,12 @@ FROM_EACH = 16
 """Rows of a batch that come from one shard."""
 
 
+def process_number() -> int:
+    """Which of several processes that train together this is: each has to draw other faces."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if together else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class FaceBatch:
     """Crops and their truth, named as the network's outputs."""
@@ -157,7 +163,7 @@ class SyntheticCrops(IterableDataset[FaceBatch]):
 
     def __iter__(self) -> Iterator[FaceBatch]:
         """Draw batches."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, process_number()])
         shards: dict[Path, Shard] = {}
         count = 0
         while True:

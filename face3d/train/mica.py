@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from face3d.model.head import HeadModel
 from face3d.regress.system_crops import system_crop
-from face3d.train.crops import recoloured
+from face3d.train.crops import process_number, recoloured
 from face3d.train.face_losses import metric_shape_loss
 from face3d.train.loop import one_cycle
 from face3d.train.synthetic.shards import Shard, read_shard, shard_folders
@@ -141,7 +141,7 @@ class ShapeCrops(IterableDataset[ShapeBatch]):
 
     def __iter__(self) -> Iterator[ShapeBatch]:
         """Draw batches."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, process_number()])
         shards = [read_shard(part) for part in shard_folders(self.folder)]
         while True:
             shard = shards[rng.integers(len(shards))]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from face3d.core.errors import InputError
-from face3d.train.crops import moved_crop, recoloured
+from face3d.train.crops import moved_crop, process_number, recoloured
 from face3d.train.photo_set import PhotoFaces
 
 Order = Literal["single", "pairs", "clips"]
@@ -112,7 +112,7 @@ class PhotoCrops(IterableDataset[PhotoBatch]):
 
     def __iter__(self) -> Iterator[PhotoBatch]:
         """Draw batches."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, process_number()])
         while True:
             rows = self._draw(rng)
             yield make_photo_batch(self.faces, rows, rng, same=self.order == "clips")

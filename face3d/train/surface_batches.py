@@ -15,7 +15,7 @@ from face3d.core.files import atomic_path
 from face3d.core.types import Frame
 from face3d.detect import LandmarkDetector
 from face3d.regress.flat_face import FlatFace, face_frames
-from face3d.train.crops import recoloured
+from face3d.train.crops import process_number, recoloured
 from face3d.train.synthetic.shards import read_shard, shard_folders
 
 DETECTED = "detected.npy"
@@ -169,7 +169,7 @@ class FlatFaces(IterableDataset[FlatBatch]):
 
     def __iter__(self) -> Iterator[FlatBatch]:
         """Draw batches."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, process_number()])
         shards: dict[Path, FoundFaces] = {}
         count = 0
         while True:

@@ -250,3 +250,12 @@ def test_prefetched_items_come_in_order_and_errors_in_their_place() -> None:
     assert next(some) == 0
     some.close()
     assert len(made) <= 4
+
+
+def test_processes_that_train_together_draw_other_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = PhotoCrops(_faces(list(range(30)), [0] * 30), batch=8, seed=3)
+    alone = next(iter(crops))
+    assert torch.equal(alone.crops, next(iter(crops)).crops)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    assert not torch.equal(alone.crops, next(iter(crops)).crops)
