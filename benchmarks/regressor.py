@@ -99,6 +99,11 @@ def on_heads(regressor: Regressor, count: int) -> dict[str, dict[str, float]]:
                 off = (fit.params.expression - truth)[told]
                 row = rows[method]
                 row["expression"].append(float(off.abs().mean()))
+                row["expression_rms"].append(float(off.square().mean().sqrt()))
+                if bool(truth.any()):
+                    # One is right, zero says nothing: small errors are had by saying nothing, too.
+                    said = float((fit.params.expression * truth).sum() / truth.square().sum())
+                    row["shown_share"].append(said)
                 row["landmark_percent"].append(_percent(fit, face))
                 turns[method].append((fit.params.world_from_head[:3, :3], picture.vertices))
         for method, pairs in turns.items():
@@ -189,7 +194,10 @@ def main() -> None:
     heads = on_heads(regressor, options.heads)
     for method, row in steep_views(regressor, options.heads).items():
         heads[method] |= row
-    columns = ("turn_deg", "expression", "landmark_percent", "steep_steps", "steep_failed")
+    columns = (
+        "turn_deg", "expression", "expression_rms", "shown_share", "landmark_percent",
+        "steep_steps", "steep_failed",
+    )  # fmt: skip
     print(f"{'':20}" + "".join(f"{c:>18}" for c in columns))
     for method, row in heads.items():
         print(f"{method:20}" + "".join(f"{row.get(c, float('nan')):18.3f}" for c in columns))

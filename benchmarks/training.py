@@ -27,13 +27,14 @@ from face3d.train.synthetic import write_set
 
 REAL = SCANS.parent
 RUNS = (
-    ("smirk", "landmarks", 120, 8, 5e-4),
-    ("smirk", "whole", 60, 4, 5e-4),
-    ("teaser", "whole", 60, 4, 5e-4),
     ("deca", "coarse", 80, 8, 3e-4),
     ("deca", "detail", 60, 4, 3e-4),
     ("spectre", "whole", 80, 8, 3e-4),
+    ("smirk", "landmarks", 200, 8, 5e-4),
+    ("smirk", "whole", 48, 4, 5e-4),
     ("mica", "whole", 80, 8, 3e-4),
+    ("teaser", "landmarks", 80, 8, 5e-4),
+    ("teaser", "whole", 48, 4, 5e-4),
 )
 """System, stage, steps, faces in a batch, highest rate. Stages after the first begin with what the
 one before has learned."""

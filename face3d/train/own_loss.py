@@ -12,7 +12,7 @@ from face3d.train.face_losses import LIDS, LIPS, distance_loss, whole_motions
 from face3d.train.own_photo_loss import OwnPhotoLoss
 
 WEIGHTS = {
-    "landmarks": 20.0, "reprojected": 20.0, "lids": 10.0, "lips": 10.0, "shape": 0.3, "form": 0.5,
+    "landmarks": 20.0, "reprojected": 20.0, "lids": 40.0, "lips": 15.0, "shape": 0.3, "form": 0.5,
     "points": 0.1, "expression": 40.0, "jaw": 4.0, "neck": 1.0, "eyes": 3.0, "rotation": 4.0,
     "place": 4.0, "light": 0.3,
 }  # fmt: skip

@@ -44,6 +44,9 @@ STAGES: dict[str, tuple[Stage, ...]] = {
 }
 """Of each system, in the order in which they are trained."""
 
+SETTLED = ("pose_encoder", "shape_encoder")
+"""Of SMIRK and TEASER, what the first stage has taught for good."""
+
 FACES = "faces"
 """Folder of the cut out faces, within the training's."""
 
@@ -184,7 +187,10 @@ def _training(plan: Plan, model: HeadModel, given: dict[str, Any]) -> LightningM
             generator = None
         elif plan.first is not None:
             generator = _generator(plan.system, plan.first, generator)
-        return SmirkTraining(encoder, generator, model, seed=plan.seed, **common, **given)
+        kept = SETTLED if generator is not None and plan.first is not None else ()
+        return SmirkTraining(
+            encoder, generator, model, seed=plan.seed, kept=kept, **common, **given
+        )
     if plan.first is not None:
         net = _ready(load_published(plan.system, plan.first))
     else:

@@ -61,6 +61,8 @@ class SmirkTraining(LightningModule):
         rate: The highest learning rate.
         crop_px: Side of the crops.
         seed: Of the random expressions.
+        kept: Parts of the encoder that stay as they are: once landmarks have taught pose and shape,
+            SMIRK lets only expressions learn from the generator.
         teacher: Gives the shapes that the encoder's are to be near.
     """
 
@@ -74,9 +76,11 @@ class SmirkTraining(LightningModule):
         rate: float,
         crop_px: int = 224,
         seed: int = 0,
+        kept: tuple[str, ...] = (),
         teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
+        self.kept = kept
         self.smirk_encoder = encoder
         self.smirk_generator = generator
         self.head = CodedHead(model, crop_px)
@@ -86,6 +90,8 @@ class SmirkTraining(LightningModule):
         self.register_buffer("still", still, persistent=False)
         self.register_buffer("moves", basis[model.identity_count :, still], persistent=False)
         self.register_buffer("motions", whole_motions(model.template[still]), persistent=False)
+        for name in kept:
+            encoder.get_submodule(name).requires_grad_(False)
 
     still: Tensor
     moves: Tensor
@@ -171,7 +177,7 @@ class SmirkTraining(LightningModule):
         if not encoder_learns:
             taught, held = held, taught
         assert isinstance(held, nn.Module)
-        with frozen(held):
+        with frozen(held), statistics_kept(self.smirk_encoder):
             picture = self._generated(posed, photo, hidden, extra, chance)
             found = self.smirk_encoder(picture)
         again = flame_codes("smirk", found)
@@ -187,6 +193,8 @@ class SmirkTraining(LightningModule):
 
     def training_step(self, batch: PhotoBatch, number: int) -> torch.Tensor:
         """One batch's loss."""
+        for name in self.kept:
+            self.smirk_encoder.get_submodule(name).eval()
         chance = torch.Generator().manual_seed(self.seed + 7919 * self.global_step)
         total = weighted(self.parts(batch, chance), WEIGHTS)
         self.log("train", total, prog_bar=True, batch_size=len(batch.crops))
@@ -276,6 +284,23 @@ def frozen(net: nn.Module) -> Generator[None]:
     finally:
         for p, flag in kept:
             p.requires_grad_(flag)
+
+
+@contextmanager
+def statistics_kept(net: nn.Module) -> Generator[None]:
+    """Let a network see pictures of a generator without counting them as photos.
+
+    Its normalisations would else be those of both, and wrong for photos, which it is for.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    kept = [m.momentum for m in norms]
+    for m in norms:
+        m.momentum = 0.0
+    try:
+        yield
+    finally:
+        for m, momentum in zip(norms, kept, strict=True):
+            m.momentum = momentum
 
 
 def _covered(posed: PosedHeads) -> Bool[Tensor, "b h w"]:

@@ -16,7 +16,7 @@ from face3d.train.deca import WEIGHTS as DECA_WEIGHTS
 from face3d.train.deca import DecaTraining
 from face3d.train.mica import MicaTraining, ShapeBatch
 from face3d.train.photo_batches import PhotoBatch
-from face3d.train.smirk import SmirkTraining, frozen, other_expressions
+from face3d.train.smirk import SmirkTraining, frozen, other_expressions, statistics_kept
 from face3d.train.spectre import SpectreTraining
 from face3d.train.synthetic import SyntheticFace
 
@@ -299,6 +299,37 @@ def test_mica_learns_shapes(head: HeadModel, some: list[SyntheticFace]) -> None:
         search.step()
     assert float(first["shape"]) == pytest.approx(float(first["mean"]), rel=0.1)
     assert float(loss.detach()) < 0.8 * float(first["mean"])
+
+
+def test_generated_pictures_do_not_count_as_photos() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).train()
+    net(torch.rand(4, 3, 8, 8))
+    before = net[1].running_mean.clone()
+    with statistics_kept(net):
+        net(5 * torch.rand(4, 3, 8, 8))
+    assert torch.equal(net[1].running_mean, before)
+    net(torch.rand(4, 3, 8, 8))
+    assert not torch.equal(net[1].running_mean, before)
+
+
+def test_what_landmarks_have_taught_stays(head: HeadModel, photos: Photos) -> None:
+    class Parted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shape_encoder, self.expression_encoder = SmallSmirk(), SmallSmirk()
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            said = self.expression_encoder(images)
+            return said | {"shape_params": self.shape_encoder(images)["shape_params"]}
+
+    training = SmirkTraining(
+        Parted(), SmallGenerator(), head, steps=10, rate=1e-3, crop_px=PX, kept=("shape_encoder",)
+    )
+    parts = training.parts(photos[1], torch.Generator().manual_seed(0))
+    sum(parts.values()).backward()
+    encoder = training.smirk_encoder
+    assert all(p.grad is None for p in encoder.shape_encoder.parameters())
+    assert any(p.grad is not None for p in encoder.expression_encoder.parameters())
 
 
 def test_frozen_networks_pass_gradients_on() -> None:
