@@ -27,17 +27,20 @@ from face3d.train.synthetic import write_set
 
 REAL = SCANS.parent
 RUNS = (
-    ("deca", "coarse", 80, 8, 3e-4),
-    ("deca", "detail", 60, 4, 3e-4),
-    ("spectre", "whole", 80, 8, 3e-4),
-    ("smirk", "landmarks", 200, 8, 5e-4),
-    ("smirk", "whole", 48, 4, 5e-4),
-    ("mica", "whole", 80, 8, 3e-4),
-    ("teaser", "landmarks", 80, 8, 5e-4),
-    ("teaser", "whole", 48, 4, 5e-4),
+    ("deca", "coarse", 60, 8, 3e-4),
+    ("deca", "detail", 40, 4, 3e-4),
+    ("spectre", "whole", 60, 8, 3e-4),
+    ("smirk", "landmarks", 100, 8, 5e-4),
+    ("smirk", "whole", 32, 4, 5e-4),
+    ("mica", "whole", 40, 8, 3e-4),
+    ("teaser", "landmarks", 60, 8, 5e-4),
+    ("teaser", "whole", 32, 4, 5e-4),
 )
 """System, stage, steps, faces in a batch, highest rate. Stages after the first begin with what the
 one before has learned."""
+
+BEGINS = {"spectre": "deca"}
+"""Systems that begin with what another one has learned."""
 
 LOOKS = 4
 SHOWN = {
@@ -67,7 +70,7 @@ def learned(
         images, every_frame = REAL / "videos", 2
     if system == "mica":
         images, held = work / "faces", work / "held"
-        for folder, count, seed in ((images, 1024, 21), (held, 256, 22)):
+        for folder, count, seed in ((images, 512, 21), (held, 256, 22)):
             write_set(folder, find_asset("open"), count=count, size=128, seed=seed, inline=True)
     plan = Plan(
         system=system, stage=stage, steps=steps, batch=batch, rate=rate, every=steps // LOOKS,
@@ -104,7 +107,8 @@ def main() -> None:
         for system, stage, steps, batch, rate in RUNS:
             if options.only and system not in options.only:
                 continue
-            written, row = learned(system, stage, steps, batch, rate, work, before.get(system))
+            first = before.get(system, before.get(BEGINS.get(system, "")))
+            written, row = learned(system, stage, steps, batch, rate, work, first)
             before[system] = written
             results[f"{system} {stage}"] = row
             held = row["held"]

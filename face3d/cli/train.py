@@ -1,6 +1,7 @@
 """The sub-commands of train."""
 
 import logging
+import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -92,6 +93,8 @@ def regressor(
     rate = rate if rate is not None else (1.5e-3 if own else 2e-4)
     every = every if every is not None else (1000 if own else 500)
     _require_plan(steps, every, rate)
+    if every_frame < 1:
+        raise InputError(f"--every-frame is {every_frame}; give at least 1.")
     if not own:
         if photos is not None:
             raise InputError(f"--photos is for the own regressor; give {config}'s as --images.")
@@ -219,7 +222,7 @@ def landmarks(
 
 
 def _require_plan(steps: int, every: int, rate: float) -> None:
-    if steps < 20 or every < 1 or rate <= 0:
+    if steps < 20 or every < 1 or not 0 < rate < math.inf:
         raise InputError("--steps must be at least 20, --every at least 1 and --rate positive.")
 
 

@@ -51,6 +51,23 @@ def read_npz(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
         raise NpzError(f"it cannot be read ({error})") from error
 
 
+def read_npy(path: Path) -> Shaped[np.ndarray, "..."]:
+    """The array of an NPY file, read as carefully.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        NpzError: It is damaged, holds objects, or is too large.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise NpzError(f"it has {path.stat().st_size} bytes")
+        return _array(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except _FAILURES as error:
+        raise NpzError(f"it cannot be read ({error})") from error
+
+
 def _array(data: bytes) -> Shaped[np.ndarray, "..."]:
     """An array from the bytes of a .npy file, whose size must be what its header says."""
     stream = io.BytesIO(data)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Shaped
 
 from face3d.core.errors import AssetError
 from face3d.core.landmarks import LAYOUT_SIZES
-from face3d.core.npz import NpzError, read_npz
+from face3d.core.npz import NpzError, read_npy, read_npz
 from face3d.model.data import HeadData, LandmarkEmbedding
 
 VERTEX_COUNT, FACE_COUNT, IDENTITY_COUNT, EXPRESSION_COUNT = 5023, 9976, 300, 100
@@ -180,8 +180,8 @@ def read_flame(
 
 def _read_eyelid(path: Path) -> Float[np.ndarray, "vertex 3"]:
     try:
-        offsets = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        offsets = read_npy(path)
+    except (OSError, NpzError) as error:
         raise AssetError(f"{path} cannot be read; download it again or remove it.") from error
     if offsets.shape != (VERTEX_COUNT, 3) or offsets.dtype.kind != "f":
         raise AssetError(f"{path} holds no eyelid of FLAME; download it again or remove it.")

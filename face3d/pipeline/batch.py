@@ -1,5 +1,6 @@
 """A regressor on all pictures of a folder or a video, without a fit: parameters in one file."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,10 @@ USUAL_FOCAL = 1.5
 """Focal length over the longer side of a picture, where EXIF tells none."""
 
 PER_PART = 1024
-"""Faces that are held before they are written."""
+"""Pictures after which what is found is written."""
+
+MOST_OF_A_CLIP = 500
+"""Frames that SPECTRE is shown together; it looks at them in its own chunks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +56,15 @@ class BatchReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """A picture with its face; or what was wrong with it."""
+    """What the network needs of a picture; or what was wrong with it. No picture is held."""
 
     number: int
-    frame: Frame | None
-    face: Detection | None = None
+    frame: int  # -1: the file, or the rest of it, cannot be read
+    time_s: float = 0.0
+    crop: Tensor | None = None
+    photo_from_crop: Tensor | None = None
+    focal_px: float = 0.0
+    picture_px: tuple[float, float] = (0.0, 0.0)
     problem: str = ""
 
 
@@ -98,119 +106,150 @@ def regress_pictures(
     Raises:
         InputError: There are no pictures or no faces in them, or an option has no meaning.
     """
-    target, files = Path(output), files_in(Path(source))
+    target = Path(output)
     if target.suffix.lower() != ".npz":
         raise InputError(f"Cannot write {target.name!r}: use a name that ends in .npz.")
-    if batch < 1:
-        raise InputError(f"The batch is {batch}; give at least 1.")
+    if batch < 1 or every < 1:
+        raise InputError(f"The batch is {batch} and every is {every}; give at least 1.")
+    files = files_in(Path(source))
     on = torch.device(_device(device))
-    regressor.net.to(on)
     root = Path(source) if Path(source).is_dir() else Path(source).parent
     names = [str(path.relative_to(root)) for path in files]
-    work = _Work(target, {"system": regressor.system, "every": every, "files": names})
-    found = _faces(pictures(files, every=every, first=work.begun), detector or load_detector())
-    ahead = prefetched(found, 2 * batch)
-    while several := list(islice(ahead, batch)):
-        seen = [one for one in several if one.face is not None]
-        for one in several:
-            if one.face is None:
-                where = f", frame {one.frame.index}" if one.frame and one.frame.index else ""
-                work.skipped.append(f"{names[one.number]}{where}: {one.problem}")
-        if seen:
-            work.add(_rows(regressor, seen, on, landmarks=landmarks))
-        last = several[-1]
-        # A frame that could not be read ends its file.
-        work.keep((last.number, last.frame.index + 1) if last.frame else (last.number + 1, 0))
-        if on_progress:
-            on_progress(last.number + 1, len(files), work.count)
+    work = _Work(target, {
+        "system": regressor.system, "weights": _fingerprint(regressor.net), "every": every,
+        "landmarks": landmarks, "root": str(root.resolve()), "files": names,
+        "sizes": [path.stat().st_size for path in files],
+    })  # fmt: skip
+    walk = pictures(files, every=every, first=work.begun)
+    ahead = prefetched(_faces(walk, regressor, detector or load_detector()), 2 * batch)
+    regressor.net.to(on)
+    try:
+        for several in _batches(ahead, batch, clips=regressor.system == "spectre"):
+            seen = [one for one in several if one.crop is not None]
+            for one in several:
+                if one.crop is None:
+                    where = f", frame {one.frame}" if one.frame > 0 else ""
+                    work.skipped.append(f"{names[one.number]}{where}: {one.problem}")
+            if seen:
+                work.add(_rows(regressor, seen, on, landmarks=landmarks))
+            last = several[-1]
+            # A frame that could not be read ends its file.
+            after = (last.number, last.frame + 1) if last.frame >= 0 else (last.number + 1, 0)
+            work.keep(after, len(several))
+            if on_progress:
+                on_progress(last.number + 1, len(files), work.count)
+    finally:
+        # The caller's network is where it was.
+        regressor.net.to("cpu")
     if not work.count:
         work.forget()
-        raise InputError(f"{source} holds no picture in which a face is found.")
+        why = f" ({work.skipped[0]})" if work.skipped else ""
+        raise InputError(f"{source} holds no picture in which a face is found{why}.")
     work.finish(np.array(names))
     return BatchReport(path=target, faces=work.count, skipped=tuple(work.skipped))
 
 
-def _faces(walk: Iterator[Picture], detector: LandmarkDetector) -> Iterator[_Seen]:
+def _fingerprint(net: torch.nn.Module) -> str:
+    """Tells other weights apart."""
+    sums = [float(value.double().sum()) for value in net.state_dict().values()]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]
+
+
+def _faces(
+    walk: Iterator[Picture], regressor: Regressor, detector: LandmarkDetector
+) -> Iterator[_Seen]:
+    """Crops of pictures."""
     for picture in walk:
-        if picture.frame is None:
-            yield _Seen(number=picture.number, frame=None, problem=picture.problem)
+        frame = picture.frame
+        if frame is None:
+            yield _Seen(number=picture.number, frame=-1, problem=picture.problem)
             continue
-        found = detector.detect(picture.frame, max_faces=1)
+        found = detector.detect(frame, max_faces=1)
         if not len(found.landmarks):
-            yield _Seen(number=picture.number, frame=picture.frame, problem="no face found")
+            yield _Seen(number=picture.number, frame=frame.index, problem="no face found")
             continue
-        face = choose_faces(found, "largest", source=picture.frame.source)
-        yield _Seen(number=picture.number, frame=picture.frame, face=face)
+        face = choose_faces(found, "largest", source=frame.source)
+        height, width = frame.rgb.shape[:2]
+        if isinstance(regressor.net, OwnNet):
+            square = square_from_landmarks(face.landmarks[0])
+            pixels = torch.as_tensor(averaged_crop(frame.rgb, square, INPUT_PX))
+            crop = pixels.permute(2, 0, 1).float() / 255
+            back = torch.as_tensor(square.picture_from_crop(INPUT_PX)).float()
+        else:
+            crop, back = regressor.crop(frame, _single(face))
+        yield _Seen(
+            number=picture.number, frame=frame.index, time_s=frame.time_s, crop=crop,
+            photo_from_crop=back, focal_px=focal_px(frame),
+            picture_px=(float(width), float(height)),
+        )  # fmt: skip
+
+
+def _batches(ahead: Iterator[_Seen], size: int, *, clips: bool) -> Iterator[list[_Seen]]:
+    """Pictures together; or frames that follow each other in one video, as many as there are.
+
+    SPECTRE looks at frames in order: unrelated ones must not be seen together.
+    """
+    if not clips:
+        while several := list(islice(ahead, size)):
+            yield several
+        return
+    held: list[_Seen] = []
+    for one in ahead:
+        before = held[-1] if held else None
+        follows = (
+            before is not None and before.number == one.number and one.crop is not None
+            and before.crop is not None
+        )  # fmt: skip
+        if held and (not follows or len(held) >= MOST_OF_A_CLIP):
+            yield held
+            held = []
+        held.append(one)
+    if held:
+        yield held
 
 
 def _rows(
     regressor: Regressor, seen: Sequence[_Seen], on: torch.device, *, landmarks: bool
 ) -> dict[str, Shaped[np.ndarray, "row ..."]]:
     """What a regressor says of faces, as arrays with one row each."""
-    frames = [one.frame for one in seen if one.frame is not None]
+    crops = torch.stack([one.crop for one in seen if one.crop is not None])
+    back = torch.stack([one.photo_from_crop for one in seen if one.photo_from_crop is not None])
+    focal = torch.tensor([one.focal_px for one in seen])
+    size = torch.tensor([one.picture_px for one in seen]).float()
     out: dict[str, Any] = {
         "source": np.array([one.number for one in seen], np.int32),
-        "frame": np.array([frame.index for frame in frames], np.int32),
-        "time_s": np.array([frame.time_s for frame in frames]),
+        "frame": np.array([one.frame for one in seen], np.int32),
+        "time_s": np.array([one.time_s for one in seen]),
     }
+    said = {"photo_from_crop": back, "focal_px": focal, "picture_px": size}
     with torch.autocast(on.type, torch.float16, enabled=on.type == "cuda"):
         if isinstance(regressor.net, OwnNet):
-            said = _own(regressor.net, seen, on, landmarks=landmarks)
+            said |= _own(regressor.net, crops.to(on), back, focal, size, landmarks=landmarks)
         else:
-            said = _published(regressor, seen, on)
+            said |= flame_codes(regressor.system, regressor(crops.to(on)))
+            said["crop_px"] = torch.full((len(crops),), float(crops.shape[-1]))
     return out | {k: v.float().cpu().numpy() for k, v in said.items()}
 
 
 def _own(
-    net: OwnNet, seen: Sequence[_Seen], on: torch.device, *, landmarks: bool
+    net: OwnNet, crops: Tensor, back: Tensor, focal: Tensor, size: Tensor, *, landmarks: bool
 ) -> dict[str, Tensor]:
-    crops, maps, focals, sizes = [], [], [], []
-    for one in seen:
-        assert one.frame is not None
-        assert one.face is not None
-        square = square_from_landmarks(one.face.landmarks[0])
-        crops.append(averaged_crop(one.frame.rgb, square, INPUT_PX))
-        maps.append(square.picture_from_crop(INPUT_PX))
-        focals.append(focal_px(one.frame))
-        sizes.append(one.frame.rgb.shape[1::-1])
-    focal, size = torch.tensor(focals), torch.tensor(sizes).float()
     camera = Camera(
         fx=focal, fy=focal, cx=size[:, 0] / 2, cy=size[:, 1] / 2, width=1, height=1,
         camera_from_world=torch.eye(4).expand(len(focal), 4, 4),
     )  # fmt: skip
-    pixels = torch.as_tensor(np.stack(crops)).to(on).permute(0, 3, 1, 2).float() / 255
-    guess = guess_heads(net, pixels, torch.as_tensor(np.stack(maps)).float(), camera)
+    guess = guess_heads(net, crops, back, camera)
     out = {
-        **vars(guess.params), "shape_sd": guess.shape_sd, "expression_sd": guess.expression_sd,
-        "focal_px": focal, "picture_px": size,
+        **vars(guess.params), "shape_sd": guess.shape_sd, "expression_sd": guess.expression_sd
     }  # fmt: skip
     if landmarks:
         out |= {"landmarks_px": guess.landmarks_px, "landmark_sd_px": guess.landmark_sd_px}
     return out
 
 
-def _published(regressor: Regressor, seen: Sequence[_Seen], on: torch.device) -> dict[str, Tensor]:
-    crops, back = [], []
-    for one in seen:
-        assert one.frame is not None
-        assert one.face is not None
-        crop, place = regressor.crop(one.frame, _single(one.face))
-        crops.append(crop)
-        back.append(place)
-    codes = flame_codes(regressor.system, regressor(torch.stack(crops).to(on)))
-    frames = [one.frame for one in seen if one.frame is not None]
-    return {
-        **codes,
-        "photo_from_crop": torch.stack(back),
-        "crop_px": torch.full((len(crops),), float(crops[0].shape[-1])),
-        "focal_px": torch.tensor([focal_px(frame) for frame in frames]),
-        "picture_px": torch.tensor([frame.rgb.shape[1::-1] for frame in frames]).float(),
-    }
-
-
 def _single(face: Detection) -> Detection:
     """The one face of a batch of one."""
-    return face if face.landmarks.ndim == 2 else Detection(
+    return Detection(
         box_xyxy=face.box_xyxy[0], landmarks=face.landmarks[0], layout=face.layout,
         score=np.asarray(face.score[0]), visibility=face.visibility[0],
     )  # fmt: skip
@@ -266,12 +305,11 @@ class _Work:
     def add(self, rows: dict[str, np.ndarray]) -> None:
         """More faces."""
         self.rows.append(rows)
-        added = len(rows["source"])
-        self.held += added
-        self.count += added
+        self.count += len(rows["source"])
 
-    def keep(self, begun: tuple[int, int]) -> None:
-        """Write when enough has come together; a stop after that goes on from ``begun``."""
+    def keep(self, begun: tuple[int, int], looked: int) -> None:
+        """Write when enough was looked at; a stop after that goes on from ``begun``."""
+        self.held += looked
         if self.held >= PER_PART:
             self._write(begun)
 

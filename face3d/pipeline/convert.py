@@ -62,14 +62,16 @@ def convert(
             head = OPEN_HEAD
         model = load_head(head)
         params, eyelids, offsets = regressed_params(model, found), None, None
-        fps = found.fps or fps
+        times = found.times_s
     else:
         tracked = read_tracked(Path(source))
         model = load_head(head)
         params = head_params(model, tracked)
-        eyelids, offsets = tracked.eyelids, tracked.offsets
+        eyelids, offsets, times = tracked.eyelids, tracked.offsets, None
+    if times is None:
+        times = np.arange(len(params.expression)) / fps
     if target.suffix.lower() == ".npz":
-        arrays = {"times_s": np.arange(len(params.expression)) / fps}
+        arrays = {"times_s": times}
         if eyelids is not None:
             arrays["eyelids"] = eyelids.numpy()
         write_params(target, SavedParams(head=head, params=params, arrays=arrays))
@@ -88,7 +90,7 @@ def convert(
         )  # fmt: skip
         return target
     write_glb(
-        target, _character(model, params, rest, material), animation=_take(model, params, fps)
+        target, _character(model, params, rest, material), animation=_take(model, params, times)
     )
     return target
 
@@ -175,15 +177,14 @@ def _character(
     )
 
 
-def _take(model: HeadModel, params: HeadParams, fps: float) -> GlbAnimation:
-    count = len(params.expression)
+def _take(model: HeadModel, params: HeadParams, times: Float[np.ndarray, "time"]) -> GlbAnimation:
     turns = model.pose_axis_angles(params.neck, params.jaw, params.eyes)
     # In a file the neck's joint moves the skull, and the rig stands where the root does.
     root = params.world_from_head @ invert_rigid(_skull_from_rest(model, params))
     return GlbAnimation(
-        times_s=np.arange(count) / fps,
+        times_s=times,
         morph_weights=params.expression.numpy().astype(np.float64),
         joint_rotations=turns.numpy().astype(np.float64),
         world_from_head=root.numpy().astype(np.float64),
-        extras={"fps": fps},
+        extras={"fps": 1 / float(np.median(np.diff(times))) if len(times) > 1 else USUAL_FPS},
     )

@@ -27,12 +27,12 @@ class Regressed:
     Attributes:
         system: Of the regressor.
         arrays: One row for each face.
-        fps: Pictures per second, if all of them are of one video.
+        times_s: When each is shown, if all of them are of one video.
     """
 
     system: str
     arrays: dict[str, Shaped[np.ndarray, "..."]]
-    fps: float | None
+    times_s: Float[np.ndarray, "time"] | None
 
 
 def is_regressed(path: Path) -> bool:
@@ -63,7 +63,8 @@ def read_regressed(path: Path) -> Regressed:
     except (NpzError, KeyError, TypeError) as error:
         raise AssetError(f"{path} is damaged; write it anew.") from error
     one = len(set(arrays["source"].tolist())) == 1 and len(steps) > 0 and bool((steps > 0).all())
-    return Regressed(system=system, arrays=arrays, fps=1 / float(np.median(steps)) if one else None)
+    times = arrays["time_s"].astype(np.float64) if one else None
+    return Regressed(system=system, arrays=arrays, times_s=times)
 
 
 def regressed_params(model: HeadModel, found: Regressed) -> HeadParams:

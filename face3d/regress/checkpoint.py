@@ -1,34 +1,18 @@
 """Reading the checkpoints of published systems: no code is run, and every key is accounted for."""
 
-import codecs
-import importlib
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from face3d.core.errors import AssetError, InputError
+from face3d.regress.numpy_pickles import STAND_INS, with_arrays
 
 HARMLESS = ("omegaconf.", "yacs.", "pytorch_lightning.", "lightning.", "pathlib.", "typing.")
 """Modules whose objects training loops leave in checkpoints; they are read as empty shells."""
-
-_multiarray = np.zeros(0).__reduce__()[0].__module__
-NUMPY: dict[str, Any] = {
-    **{
-        f"{module}.{name}": getattr(importlib.import_module(_multiarray), name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
-    },
-    "numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "_codecs.encode": codecs.encode,
-}  # fmt: skip
-"""What arrays are made with; trackers keep them beside tensors. Arrays of objects are still held to
-the rules for those objects."""
-
-_NUMBERS = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
 
 LISTED = 12
 """Keys that a message names."""
@@ -48,17 +32,15 @@ class _Shell:
 def _shells(path: Path) -> Generator[None]:
     """Let torch read harmless objects as shells."""
     names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    bad = [name for name in names if name not in NUMPY and not name.startswith(HARMLESS)]
+    bad = [name for name in names if name not in STAND_INS and not name.startswith(HARMLESS)]
     if bad:
         raise AssetError(
             f"{path} would run code when it is read ({', '.join(bad[:LISTED])}); a checkpoint "
             "holds only numbers, so do not trust this one."
         )
     allowed = [
-        (NUMPY.get(name, type(name.rpartition(".")[2], (_Shell,), {})), name) for name in names
+        (STAND_INS.get(name, type(name.rpartition(".")[2], (_Shell,), {})), name) for name in names
     ]
-    if any(name in NUMPY for name in names):
-        allowed += _NUMBERS
     with torch.serialization.safe_globals(cast("list[Any]", allowed)):
         yield
 
@@ -77,7 +59,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist; give the path of a checkpoint.")
     try:
         with _shells(path):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found = with_arrays(torch.load(path, map_location="cpu", weights_only=True))
     except AssetError:
         raise
     except Exception as error:

@@ -83,12 +83,18 @@ class Deca(nn.Module):
         Args:
             images: RGB in [0, 1], 224 px, cut out as ``face3d.regress.crops`` does for "deca".
         """
+        params = self.coarse(images)
+        params["detail"] = self.E_detail(images)
+        return params
+
+    def coarse(self, images: Float[Tensor, "b 3 h w"]) -> DecaParams:
+        """The same without the code of detail, which stays empty."""
         parts = self.E_flame(images).split(list(CODE.values()), dim=1)
         named = dict(zip(CODE, parts, strict=True))
         return DecaParams(
             shape=named["shape"], tex=named["tex"], exp=named["exp"], pose=named["pose"],
             cam=named["cam"], light=named["light"].unflatten(1, (9, 3)),
-            detail=self.E_detail(images),
+            detail=images.new_zeros(len(images), 0),
         )  # fmt: skip
 
     def displacement(self, params: DecaParams) -> Float[Tensor, "b 1 256 256"]:

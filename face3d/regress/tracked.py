@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from face3d.core.errors import AssetError, InputError
-from face3d.core.npz import NpzError, read_npz
+from face3d.core.npz import NpzError, read_npy, read_npz
 from face3d.core.rotations import matrix_from_axis_angle
 from face3d.regress.checkpoint import read_checkpoint
 from face3d.regress.crop_pose import rotation_from_six
@@ -100,11 +100,31 @@ def _folder(path: Path) -> TrackedHead:
     )
 
 
+def _flat(path: Path, values: Mapping[str, Any], name: str, count: int) -> Tensor:
+    """So many finite numbers of a file, in whatever shape."""
+    if name not in values:
+        raise AssetError(f"{path} has no {name!r}; it is no .frame file.")
+    value = values[name]
+    try:
+        value = value.detach().cpu() if isinstance(value, Tensor) else np.asarray(value)
+        found = torch.as_tensor(value).float().reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AssetError(f"{path}: {name!r} holds no numbers; it is damaged.") from error
+    if len(found) != count or not bool(torch.isfinite(found).all()):
+        raise AssetError(f"{path}: {name!r} does not hold {count} finite numbers.")
+    return found
+
+
 def _tensor(path: Path, values: Mapping[str, Any], name: str, *shape: int | None) -> Tensor:
     """An array of a file, finite and of a shape; None is any length."""
     if name not in values:
         raise AssetError(f"{path} has no {name!r}; it is of another program or damaged.")
-    found = torch.as_tensor(np.asarray(values[name])).float()
+    value = values[name]
+    try:
+        value = value.detach().cpu() if isinstance(value, Tensor) else np.asarray(value)
+        found = torch.as_tensor(value).float()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AssetError(f"{path}: {name!r} holds no numbers; it is damaged.") from error
     right = found.ndim == len(shape) and all(
         want in (None, have) for want, have in zip(shape, found.shape, strict=False)
     )
@@ -128,6 +148,8 @@ def _arrays(paths: list[Path]) -> TrackedHead:
     expression = _tensor(path, values, "expr", None, None)
     count = len(expression)
     offsets = values.get("static_offset")
+    if offsets is not None and (offsets.size % 3 or not np.isfinite(offsets).all()):
+        raise AssetError(f"{path}: 'static_offset' holds no offsets of vertices; it is damaged.")
     return TrackedHead(
         source="VHAP",
         shape=_tensor(path, values, "shape", None),
@@ -157,17 +179,14 @@ def _frames(paths: list[Path]) -> TrackedHead:
         if "R" in flame and "t" in flame:
             sources.add("Pixel3DMM")
             turn = _from_rows(_tensor(path, flame, "R", 1, 6))[0]
-            place = torch.as_tensor(np.asarray(flame["t"])).float().reshape(-1)
+            place = _flat(path, flame, "t", 3)
             neck = _from_rows(_tensor(path, flame, "neck", 1, 6))[0] if "neck" in flame else still
         elif isinstance(camera, Mapping):
             sources.add("metrical-tracker")
-            turn = torch.as_tensor(np.asarray(camera.get("R"))).float().reshape(-1)
-            place = torch.as_tensor(np.asarray(camera.get("t"))).float().reshape(-1)
+            turn, place = _flat(path, camera, "R", 9), _flat(path, camera, "t", 3)
             neck = still
         else:
             raise AssetError(f"{path} has neither 'opencv' nor R and t; it is no .frame file.")
-        if turn.numel() != 9 or len(place) != 3:
-            raise AssetError(f"{path}: its R (3, 3) or t (3) is missing; it is no .frame file.")
         eyes = _from_rows(_tensor(path, flame, "eyes", 1, 12).reshape(2, 6))
         values = {
             "shape": _tensor(path, flame, "shape", 1, None)[0],
@@ -184,6 +203,9 @@ def _frames(paths: list[Path]) -> TrackedHead:
             rows.setdefault(name, []).append(value)
     if len(sources) > 1:
         raise AssetError("The .frame files are of two programs; give one take.")
+    for name in ("shape", "expression"):
+        if len({len(value) for value in rows[name]}) > 1:
+            raise AssetError(f"The files differ in the length of {name!r}; give one take.")
     stacked = {name: torch.stack(values) for name, values in rows.items()}
     shape = stacked.pop("shape").mean(0)
     return TrackedHead(source=sources.pop(), shape=shape, about_origin=True, **stacked)
@@ -241,9 +263,9 @@ def _coarse(path: Path, values: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _from_coarse(source: str, rows: list[dict[str, Tensor]]) -> TrackedHead:
     """Of regressors that see each picture alone; the identity is the mean of theirs."""
-    sizes = {tuple(row["expression"].shape) for row in rows}
-    if len(sizes) > 1:
-        raise AssetError(f"The {source} files differ in the length of 'exp'; give one take.")
+    for name in ("shape", "expression"):
+        if len({len(row[name]) for row in rows}) > 1:
+            raise AssetError(f"The {source} files differ in the length of {name!r}; give one take.")
     pose = torch.stack([row["pose"] for row in rows])
     still = torch.zeros(len(rows), 3)
     return TrackedHead(
@@ -269,10 +291,10 @@ def _mica(paths: list[Path]) -> TrackedHead:
 
 def _npy(path: Path) -> Float[np.ndarray, "..."]:
     try:
-        return np.load(path, allow_pickle=False).astype(np.float64)
+        return read_npy(path).astype(np.float64)
     except FileNotFoundError as error:
         raise AssetError(f"{path} is missing; the folder is of another program.") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (NpzError, ValueError, TypeError) as error:
         raise AssetError(f"{path} is damaged, or holds objects instead of numbers.") from error
 
 

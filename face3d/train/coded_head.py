@@ -22,6 +22,8 @@ FAR = 400.0
 LEAK = 0.05
 """Slope of weights outside their bounds, so that they find back."""
 
+LEAST_SCALE = 0.3
+
 FACING = 0.15
 """Least cosine to the camera's axis of skin that is compared."""
 
@@ -74,12 +76,12 @@ class CodedHead(nn.Module):
                 "next to its file."
             )
         self.model, self.crop_px = model, crop_px
-        self.faces = torch.as_tensor(data.faces)
         embedding = data.embeddings["mediapipe478"]
         self.numbers = tuple(int(k) for k in embedding.indices)
         basis = albedo_basis(data)
         per_colour = TEXTURE // 3
         for name, value in {
+            "faces": torch.as_tensor(data.faces),
             "corners": torch.as_tensor(data.faces[embedding.face_index]),
             "weights": torch.as_tensor(embedding.barycentric).float(),
             "albedo_modes": basis.modes[:, :per_colour],
@@ -89,6 +91,7 @@ class CodedHead(nn.Module):
         self.bounded = "jawOpen" in data.expression_names
         self.blinks = _blinks(data)
 
+    faces: Tensor
     corners: Tensor
     weights: Tensor
     albedo_modes: Tensor
@@ -138,7 +141,8 @@ class CodedHead(nn.Module):
         turn = matrix_from_axis_angle(codes["head"])
         x, y, z = ((own - root) @ turn.mT + root).unbind(-1)
         s, tx, ty = codes["cam"].clone().unbind(-1)
-        s = s.clamp(min=0.1)
+        # Too small ones find back.
+        s = s.clamp(min=LEAST_SCALE) + LEAK * (s - s.clamp(min=LEAST_SCALE)).tanh()
         # As far away as makes this size of it: depth is then measured in the head's metres.
         away = (FAR / s)[:, None]
         seen = torch.stack([x + tx[:, None], -(y + ty[:, None]), away - z], dim=-1)

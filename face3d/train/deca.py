@@ -6,6 +6,7 @@ that must do for every photo of a person whatever the expression, so that what b
 person ends up in the code and what belongs to the expression in the decoder (Feng et al., 2021).
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from face3d.train.face_losses import (
     LIDS,
     LIPS,
     Embedding,
+    Given,
     distance_loss,
     identity_loss,
     landmark_loss,
@@ -56,7 +58,7 @@ class DecaTraining(LightningModule):
     """Networks, losses and the plan of learning rates.
 
     Args:
-        net: With ``E_flame``, ``E_detail`` and ``D_detail``, called as ``Deca`` is.
+        net: With ``E_flame``, ``E_detail``, ``D_detail`` and ``coarse``, called as ``Deca`` is.
         model: The head.
         stage: What learns.
         steps: In all.
@@ -81,8 +83,10 @@ class DecaTraining(LightningModule):
     ) -> None:
         super().__init__()
         self.net = net
+        self.coarse: Callable[[Tensor], Any] = net.coarse  # type: ignore[assignment]
         self.head = CodedHead(model, crop_px)
-        self.stage, self.steps, self.rate, self.embed = stage, steps, rate, embed
+        self.stage, self.steps, self.rate = stage, steps, rate
+        self.embed = None if embed is None else Given(embed)
         if stage == "detail":
             uv, mirror = _places(model.data)
             self.register_buffer("uv", uv, persistent=False)
@@ -101,10 +105,9 @@ class DecaTraining(LightningModule):
             batch: Rows 2k and 2k + 1 are photos of one person.
         """
         photo = batch.pictures
-        said = self.net(photo)
         if self.stage == "coarse":
-            return self._coarse(batch, photo, said)
-        return self._detail(photo, said)
+            return self._coarse(batch, photo, self.coarse(photo))
+        return self._detail(photo, self.net(photo))
 
     def _coarse(self, batch: PhotoBatch, photo: Tensor, said: Any) -> dict[str, Tensor]:
         codes = flame_codes("deca", said)

@@ -246,3 +246,22 @@ def lip_reading_loss(
 def weighted(parts: dict[str, Float[Tensor, ""]], weights: dict[str, float]) -> Float[Tensor, ""]:
     """The weighted sum of those parts that there are."""
     return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+
+
+class Given:
+    """A network of the user, used as it is: it learns nothing and is no part of a checkpoint.
+
+    Args:
+        network: Any callable from pictures to features; a module is put into its state for use.
+    """
+
+    def __init__(self, network: Embedding) -> None:
+        if isinstance(network, torch.nn.Module):
+            network = network.eval().requires_grad_(False)
+        self.network = network
+
+    def __call__(self, pictures: Float[Tensor, "b channel h w"]) -> Float[Tensor, "b feature"]:
+        """What it says of pictures, where they are."""
+        if isinstance(self.network, torch.nn.Module):
+            self.network.to(pictures.device)
+        return self.network(pictures)

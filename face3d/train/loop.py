@@ -27,7 +27,7 @@ class _Log(Callback):
         self.path, self.begun = path, time.time()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not trainer.is_global_zero:
             return
         values = {k: round(float(v), 5) for k, v in sorted(trainer.callback_metrics.items())}
         row = {"step": trainer.global_step, "seconds": round(time.time() - self.begun)} | values
@@ -62,7 +62,20 @@ class _Keep(Callback):
     def _write(self, trainer: Trainer) -> None:
         partial = self.path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
-        partial.replace(self.path)
+        # Of several processes one writes; the others wait until it has.
+        if trainer.is_global_zero:
+            partial.replace(self.path)
+        trainer.strategy.barrier()
+
+
+def require_device(name: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: It is "cuda" on a machine without.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("There is no CUDA device here; use --device cpu.")
 
 
 def channels_last(net: Net) -> Net:
@@ -132,6 +145,7 @@ def run(
     Returns:
         The last checkpoint.
     """
+    require_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / LAST
     trainer = Trainer(

@@ -95,6 +95,16 @@ def make_photo_batch(
     )
 
 
+def clips_of(faces: PhotoFaces) -> list[Int[np.ndarray, "_"]]:
+    """Rows that follow each other in a video without a gap, two at least."""
+    step = np.diff(faces.frame)
+    # Every n-th frame may have been taken: the usual distance is no gap.
+    usual = max(1, int(np.median(step[step > 0]))) if (step > 0).any() else 1
+    breaks = (np.diff(faces.source) != 0) | (step != usual)
+    parts = np.split(np.arange(len(faces.rgb)), np.flatnonzero(breaks) + 1)
+    return [part for part in parts if len(part) > 1]
+
+
 class PhotoCrops(IterableDataset[PhotoBatch]):
     """Endless batches.
 
@@ -109,6 +119,9 @@ class PhotoCrops(IterableDataset[PhotoBatch]):
         self, faces: PhotoFaces, *, batch: int, order: Order = "single", seed: int = 0
     ) -> None:
         self.faces, self.batch, self.order, self.seed = faces, batch, order, seed
+        self.clips = clips_of(faces) if order == "clips" else []
+        if order == "clips" and not self.clips:
+            raise InputError("There are no two frames in a row with a face; give videos.")
 
     def __iter__(self) -> Iterator[PhotoBatch]:
         """Draw batches."""
@@ -122,10 +135,11 @@ class PhotoCrops(IterableDataset[PhotoBatch]):
         if self.order == "single":
             return rng.integers(count, size=self.batch)
         if self.order == "clips":
-            first = rng.integers(max(1, count - self.batch + 1))
-            source = self.faces.source[first]
-            rows = np.arange(first, min(first + self.batch, count))
-            return rows[self.faces.source[rows] == source]
+            # Longer ones are met more often: every frame as often as any other.
+            sizes = np.array([len(clip) for clip in self.clips])
+            clip = self.clips[rng.choice(len(sizes), p=sizes / sizes.sum())]
+            first = rng.integers(max(1, len(clip) - self.batch + 1))
+            return clip[first : first + self.batch]
         paired: list[int] = []
         for first in rng.integers(count, size=self.batch // 2):
             same = np.flatnonzero(self.faces.person == self.faces.person[first])
@@ -149,12 +163,12 @@ class HeldPhotos(Dataset[PhotoBatch]):
         if order == "pairs":
             rows = np.concatenate([_paired(faces, int(row)) for row in rows])
         self.batches: list[PhotoBatch] = []
-        cuts = np.flatnonzero(np.diff(faces.source)) + 1 if order == "clips" else []
-        for part in np.split(rows, cuts):
+        parts = clips_of(faces) if order == "clips" else [rows]
+        for part in parts:
             for first in range(0, len(part), batch):
-                self.batches.append(
-                    make_photo_batch(faces, part[first : first + batch], None, same=True)
-                )
+                chosen = part[first : first + batch]
+                if order != "clips" or len(chosen) > 1:
+                    self.batches.append(make_photo_batch(faces, chosen, None, same=True))
 
     def __len__(self) -> int:
         """How many batches there are."""

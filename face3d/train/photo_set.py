@@ -74,9 +74,16 @@ def write_photo_set(
     Raises:
         InputError: There are no pictures, or no face is in any; or the folder holds another set.
     """
+    if every < 1:
+        raise InputError(f"every is {every}; give at least 1.")
     files = files_in(images)
-    names = [str(p.relative_to(images)) for p in files]
-    about = _claimed(folder, {"system": system, "every": every, "files": names})
+    root = images if images.is_dir() else images.parent
+    names = [str(p.relative_to(root)) for p in files]
+    wanted = {
+        "system": system, "every": every, "root": str(root.resolve()), "files": names,
+        "sizes": [p.stat().st_size for p in files],
+    }  # fmt: skip
+    about = _claimed(folder, wanted)
     persons = {name: k for k, name in enumerate(sorted({_person(Path(n)) for n in names}))}
     rows: list[_Row] = []
 

@@ -4,6 +4,7 @@ What comes out is a checkpoint with the system's own keys, which ``load_regresso
 of its authors. On FLAME its numbers mean what theirs do; on another head they mean that head's.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,22 @@ from torch.utils.data import DataLoader
 from face3d.core.errors import AssetError, InputError
 from face3d.core.files import atomic_path
 from face3d.detect import LandmarkDetector
+from face3d.media import files_in
 from face3d.model.head import HeadModel
-from face3d.regress.deca import Deca
+from face3d.regress.deca import CODE, Deca
 from face3d.regress.mica import Mica
 from face3d.regress.published import load_generator, load_published
-from face3d.regress.smirk import SmirkEncoder, SmirkGenerator
+from face3d.regress.smirk import SCALE, SmirkEncoder, SmirkGenerator
 from face3d.regress.spectre import Spectre
 from face3d.regress.teaser import TeaserEncoder, TeaserGenerator
 from face3d.train.deca import DecaTraining
-from face3d.train.loop import LAST, run, steps_done
+from face3d.train.loop import LAST, require_device, run, steps_done
 from face3d.train.mica import HeldShapes, MicaTraining, ShapeCrops
 from face3d.train.photo_batches import HeldPhotos, Order, PhotoCrops, split
 from face3d.train.photo_set import Progress, read_photo_set, write_photo_set
 from face3d.train.smirk import SmirkTraining
 from face3d.train.spectre import SpectreTraining
+from face3d.train.synthetic.shards import shard_folders
 
 System = Literal["smirk", "teaser", "deca", "spectre", "mica"]
 Stage = Literal["landmarks", "coarse", "detail", "whole"]
@@ -47,6 +50,10 @@ STAGES: dict[str, tuple[Stage, ...]] = {
 SETTLED = ("pose_encoder", "shape_encoder")
 """Of SMIRK and TEASER, what the first stage has taught for good."""
 
+NEEDS_FIRST = (("deca", "detail"), ("spectre", "whole"))
+"""Stages that would learn on top of random numbers which stay as they are."""
+
+ABOUT = "plan.json"
 FACES = "faces"
 """Folder of the cut out faces, within the training's."""
 
@@ -86,6 +93,7 @@ class Plan:
                 f"{self.system} has no stage {self.stage!r}; "
                 f"it has {', '.join(STAGES[self.system])}."
             )
+        require_device(self.device)
         if self.batch < 2 or (self.system == "deca" and self.batch % 2):
             raise InputError(f"The batch is {self.batch}; give 2 at least, of deca an even number.")
 
@@ -126,13 +134,26 @@ def train_published(
         InputError: No faces are found, or the folder holds another training.
         AssetError: ``plan.first`` is damaged or of another system.
     """
+    if plan.system == "mica" and "jawOpen" not in model.data.expression_names:
+        raise InputError("mica learns from synthetic faces of the open head; leave out the head.")
+    if plan.first is None and (plan.system, plan.what) in NEEDS_FIRST:
+        raise InputError(
+            f"{plan.system}'s stage {plan.what!r} goes on from what an earlier one has learned; "
+            "give its checkpoint (--first)."
+        )
+    if plan.system == "mica":
+        if held is None:
+            raise InputError("mica needs a second set of synthetic faces to measure on (--held).")
+        shard_folders(images)
+    else:
+        files_in(images)
+    _claim(folder, {"system": plan.system, "stage": plan.what, "head": model.data.name})
     torch.manual_seed(plan.seed)
     training = _training(plan, model, given)
     skipped: tuple[str, ...] = ()
     seed = plan.seed + 1_000_003 * steps_done(folder, plan.steps)
     if plan.system == "mica":
-        if held is None:
-            raise InputError("mica needs a second set of synthetic faces to measure on (--held).")
+        assert held is not None
         batches: Any = ShapeCrops(images, batch=plan.batch, seed=seed)
         looks: Any = HeldShapes(held, batch=plan.batch)
     else:
@@ -155,6 +176,26 @@ def train_published(
     with atomic_path(out) as partial:
         torch.save(published_state(plan.system, training), partial)
     return out, skipped
+
+
+def _claim(folder: Path, wanted: dict[str, str]) -> None:
+    """See that a folder is of this training and no other.
+
+    Raises:
+        InputError: It is of another one.
+    """
+    path = folder / ABOUT
+    if path.exists():
+        try:
+            there = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read; train into a new folder.") from error
+        if there != wanted:
+            raise InputError(f"{folder} holds another training ({there}); give a new folder.")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(wanted))
 
 
 def published_state(system: System, training: LightningModule) -> dict[str, Tensor]:
@@ -191,16 +232,43 @@ def _training(plan: Plan, model: HeadModel, given: dict[str, Any]) -> LightningM
         return SmirkTraining(
             encoder, generator, model, seed=plan.seed, kept=kept, **common, **given
         )
+    net: nn.Module = {"deca": Deca, "spectre": Spectre, "mica": Mica}[plan.system]()
+    if plan.system != "mica":
+        _before_the_camera(net.get_submodule("E_flame"))
     if plan.first is not None:
-        net = _ready(load_published(plan.system, plan.first))
-    else:
-        net = {"deca": Deca, "spectre": Spectre, "mica": Mica}[plan.system]()
+        net = _begun(plan.system, plan.first, net)
     if plan.system == "deca":
         stage: Any = plan.what
         return DecaTraining(net, model, stage=stage, **common, **given)
     if plan.system == "spectre":
         return SpectreTraining(net, model, **common, **given)
     return MicaTraining(net, model, **common, **given)
+
+
+def _begun(system: System, first: Path, fresh: nn.Module) -> nn.Module:
+    """A system's network with a checkpoint's weights; SPECTRE's may be DECA's, which it adds to."""
+    try:
+        return _ready(load_published(system, first))
+    except AssetError as error:
+        if system != "spectre":
+            raise
+        try:
+            deca = load_published("deca", first)
+        except AssetError:
+            raise error from None
+        encoder = fresh.get_submodule("E_flame")
+        encoder.load_state_dict(deca.get_submodule("E_flame").state_dict())
+        return fresh
+
+
+def _before_the_camera(encoder: nn.Module) -> None:
+    """Let an untrained encoder begin with the mean head, as large as heads are in crops."""
+    last = encoder.get_submodule("layers.2")
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.mul_(0.01)
+        last.bias.zero_()
+        last.bias[sum(list(CODE.values())[:4])] = SCALE
 
 
 def _ready(net: nn.Module) -> nn.Module:

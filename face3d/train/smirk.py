@@ -24,6 +24,7 @@ from face3d.train.coded_head import CodedHead, PosedHeads
 from face3d.train.face_losses import (
     LIDS,
     LIPS,
+    Given,
     distance_loss,
     landmark_loss,
     patch_loss,
@@ -84,7 +85,8 @@ class SmirkTraining(LightningModule):
         self.smirk_encoder = encoder
         self.smirk_generator = generator
         self.head = CodedHead(model, crop_px)
-        self.steps, self.rate, self.seed, self.teacher = steps, rate, seed, teacher
+        self.steps, self.rate, self.seed = steps, rate, seed
+        self.teacher = None if teacher is None else Given(teacher)
         basis = model.linear_basis.unflatten(1, (-1, 3))
         still = bone_vertices(model)
         self.register_buffer("still", still, persistent=False)
@@ -92,6 +94,9 @@ class SmirkTraining(LightningModule):
         self.register_buffer("motions", whole_motions(model.template[still]), persistent=False)
         for name in kept:
             encoder.get_submodule(name).requires_grad_(False)
+        if generator is None and hasattr(encoder, "token_encoder"):
+            # Nothing uses tokens yet, and training on several devices refuses what nothing uses.
+            encoder.get_submodule("token_encoder").requires_grad_(False)
 
     still: Tensor
     moves: Tensor

@@ -18,6 +18,7 @@ from face3d.train.face_losses import (
     LIDS,
     LIPS,
     Embedding,
+    Given,
     distance_loss,
     landmark_loss,
     lip_reading_loss,
@@ -58,7 +59,8 @@ class SpectreTraining(LightningModule):
         super().__init__()
         self.net = net
         self.head = CodedHead(model, crop_px)
-        self.steps, self.rate, self.reader = steps, rate, reader
+        self.steps, self.rate = steps, rate
+        self.reader = None if reader is None else Given(reader)
         net.get_submodule("E_flame").requires_grad_(False)
 
     def parts(self, batch: PhotoBatch) -> dict[str, Float[Tensor, ""]]:

@@ -138,14 +138,14 @@ def test_published_networks_write_their_codes(images: Path, tmp_path: Path) -> N
     assert found.arrays["shape"].shape == (12, 300)
     assert found.arrays["eyelids"].shape == (12, 2)
     assert found.arrays["photo_from_crop"].shape == (12, 2, 3)
-    assert found.fps is None, "of several files"
+    assert found.times_s is None, "of several files"
 
 
 def test_a_film_becomes_a_take(images: Path, tmp_path: Path, own: Regressor) -> None:
     out = tmp_path / "film.npz"
     regress_pictures(images / "film.mp4", out, own, every=2, detector=Bright())
     found = read_regressed(out)
-    assert found.fps == pytest.approx(10)
+    assert np.allclose(found.times_s, np.arange(5) / 10)
     params = regressed_params(face3d.load_head("open"), found)
     assert torch.equal(params.shape[0], params.shape[-1])
     assert (params.world_from_head[:, 2, 3] < 0).all(), "before a camera that looks along -z"
@@ -205,3 +205,47 @@ def test_the_exit_code_says_that_pictures_were_skipped(
     assert run("regress", str(images / "a.png"), "-o", str(out)) == 0
     assert run("convert", str(out), "-o", str(tmp_path / "one.glb")) == 0
     assert run("regress", str(tmp_path / "nothing"), "-o", str(out)) == 2
+
+
+def test_a_face_that_was_hidden_comes_back_in_time(tmp_path: Path, own: Regressor) -> None:
+    with video_writer(tmp_path / "f.mp4", width=160, height=120, fps=Fraction(10)) as film:
+        for k in range(8):
+            film.add(_picture(60, 60) if k not in (3, 4) else np.zeros((120, 160, 3), np.uint8))
+    report = regress_pictures(tmp_path / "f.mp4", tmp_path / "f.npz", own, detector=Bright())
+    assert len(report.skipped) == 2
+    saved = read_params(face3d.convert(report.path, tmp_path / "take.npz"))
+    assert np.allclose(saved.arrays["times_s"], [0, 0.1, 0.2, 0.5, 0.6, 0.7])
+
+
+def test_frames_that_do_not_follow_each_other_are_not_seen_together(
+    images: Path, tmp_path: Path
+) -> None:
+    """By SPECTRE, which looks at a video's frames in order."""
+    seen: list[int] = []
+
+    class Counts(torch.nn.Module):
+        def forward(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen.append(len(frames))
+            n = len(frames)
+            return {"shape": torch.zeros(n, 100), "exp": torch.zeros(n, 50),
+                    "pose": torch.zeros(n, 6), "cam": torch.ones(n, 3)}  # fmt: skip
+
+    regress_pictures(
+        images, tmp_path / "out.npz", Regressor("spectre", Counts()), batch=2, detector=Bright()
+    )
+    assert seen == [1, 1, 1, 9]
+
+
+def test_other_options_do_not_go_on_with_a_stopped_run(
+    images: Path, tmp_path: Path, own: Regressor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("face3d.pipeline.batch.PER_PART", 2)
+    stops = Bright()
+    stops.stop_at = 9
+    with pytest.raises(KeyboardInterrupt):
+        regress_pictures(images, tmp_path / "o.npz", own, batch=2, detector=stops, landmarks=True)
+    again = Bright()
+    regress_pictures(images, tmp_path / "o.npz", own, batch=2, detector=again)
+    assert again.looked == 13
+    with np.load(tmp_path / "o.npz") as file:
+        assert "landmarks_px" not in file

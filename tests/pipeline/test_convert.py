@@ -13,6 +13,7 @@ from face3d.core.rotations import matrix_from_axis_angle
 from face3d.export import read_glb, read_params
 from face3d.model.head import HeadModel
 from face3d.pipeline.convert import head_params
+from face3d.regress.checkpoint import read_checkpoint
 from face3d.regress.tracked import axis_angle_from_matrix, read_tracked
 
 T = 5
@@ -141,17 +142,58 @@ def test_smirks_outputs_are_a_take(tmp_path: Path) -> None:
     assert face3d.convert(tmp_path / "smirk.npz", tmp_path / "take.glb", head="open").exists()
 
 
-def test_arrays_in_checkpoints_run_nothing(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (print, ("run",))
+class Calls:
+    """What a pickle calls, with what; and what it then does to the result."""
 
-    torch.save({"flame": np.array([Evil()], dtype=object)}, tmp_path / "x.frame")
-    with pytest.raises(AssetError, match="would run code"):
-        read_tracked(tmp_path / "x.frame")
-    torch.save({"flame": np.array([{1: 2}], dtype=object)}, tmp_path / "x.frame")
+    def __init__(self, function: object, *arguments: object, state: object = None) -> None:
+        self.function, self.arguments, self.state = function, arguments, state
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.state is None:
+            return self.function, self.arguments
+        return self.function, self.arguments, self.state
+
+
+def test_arrays_in_checkpoints_run_nothing(tmp_path: Path) -> None:
+    make = np.zeros(0).__reduce__()[0]
+    number = np.float32(0).__reduce__()[0]
+    small = np.dtype("f4")
+    hostile = {
+        "code": (np.array([Calls(print, "run")], dtype=object), "would run code"),
+        "objects": (np.array([{1: 2}], dtype=object), "no readable checkpoint"),
+        "texts": (np.array(["a"]), "no readable checkpoint"),
+        # Pointers of the file's choice.
+        "buffer": (Calls(np.ndarray, (1,), small, b"AAAAAAA"), "no readable checkpoint"),
+        "huge": (Calls(make, np.ndarray, (1 << 33,), b"b"), "no readable checkpoint"),
+        "wide": (Calls(number, np.dtype("V50000000")), "no readable checkpoint"),
+        "short": (
+            Calls(make, np.ndarray, (0,), b"b", state=(1, (1 << 40,), small, False, b"AAAA")),
+            "no readable checkpoint",
+        ),
+        "negative": (
+            Calls(make, np.ndarray, (0,), b"b", state=(1, (-1, -1), small, False, b"AAAA")),
+            "no readable checkpoint",
+        ),
+    }
+    for name, (value, why) in hostile.items():
+        torch.save({"flame": {"exp": value}}, tmp_path / f"{name}.frame")
+        with pytest.raises(AssetError, match=why):
+            read_tracked(tmp_path / f"{name}.frame")
+    ring: dict[str, object] = {}
+    ring["flame"] = ring
+    torch.save(ring, tmp_path / "ring.frame")
     with pytest.raises(AssetError, match="no readable checkpoint"):
-        read_tracked(tmp_path / "x.frame")
+        read_tracked(tmp_path / "ring.frame")
+
+
+@pytest.mark.parametrize("code", ["f4", ">f8", "i8", "u1", "?"])
+def test_arrays_of_numbers_are_what_they_were(tmp_path: Path, code: str) -> None:
+    values = np.asfortranarray(np.arange(12).reshape(3, 4).astype(code))
+    torch.save({"a": values, "b": [np.float64(2.5), values[:0]]}, tmp_path / "x.pt")
+    found = read_checkpoint(tmp_path / "x.pt")
+    assert np.array_equal(found["a"], values)
+    assert found["b"][0] == 2.5
+    assert found["b"][1].shape == (0, 4)
 
 
 def test_metrical_trackers_frames_are_a_take(tmp_path: Path, model: HeadModel) -> None:
@@ -224,3 +266,35 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     refused(vhap(tmp_path / "ok.npz"), InputError, "frame rate", fps=0.0)
     with pytest.raises(InputError, match="ends in"):
         face3d.convert(tmp_path / "ok.npz", tmp_path / "a.fbx", head="open")
+
+
+def test_damaged_files_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "huge.npy").write_bytes(
+        b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}"
+        + b" " * 40 + b"\n"
+    )  # fmt: skip
+    texts = dict.fromkeys(("expr", "shape", "rotation"), np.array([["a"]]))
+    np.savez(tmp_path / "texts.npz", **texts)
+    offsets = vhap(tmp_path / "offsets.npz")
+    with np.load(offsets) as file:
+        arrays = dict(file) | {"static_offset": np.zeros(7)}
+    np.savez(offsets, **arrays)
+    six = torch.eye(3)[:2].reshape(1, 6)
+    flame = {"exp": torch.zeros(1, 4), "shape": torch.zeros(1, 4), "jaw": six,
+             "eyes": torch.cat([six, six], 1), "eyelids": torch.zeros(1, 2)}  # fmt: skip
+    torch.save({"flame": flame, "opencv": {"t": torch.zeros(3)}}, tmp_path / "noturn.frame")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(AssetError):
+            read_tracked(path)
+    camera = {"R": torch.eye(3), "t": torch.zeros(3)}
+    grown = {"exp": torch.zeros(1, 4, requires_grad=True)}
+    torch.save({"flame": flame | grown, "opencv": camera}, tmp_path / "grad.frame")
+    assert read_tracked(tmp_path / "grad.frame").expression.shape == (1, 4)
+    take = tmp_path / "take"
+    take.mkdir()
+    for k in (4, 5):
+        other = {"shape": torch.zeros(1, k)}
+        torch.save({"flame": flame | other, "opencv": camera}, take / f"{k}.frame")
+    with pytest.raises(AssetError, match="length"):
+        read_tracked(take)

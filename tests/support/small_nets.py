@@ -71,11 +71,14 @@ class SmallDeca(nn.Module):
             start = sum(list(CODE.values())[:4])
             self.E_flame[-1].bias[start] = 7.0
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def coarse(self, images: Tensor) -> dict[str, Tensor]:
         parts = self.E_flame(images * 2 - 1).split(list(CODE.values()), dim=1)
         named = dict(zip(CODE, parts, strict=True))
         named["light"] = named["light"].unflatten(1, (9, 3))
-        return named | {"detail": self.E_detail(images * 2 - 1)}
+        return named
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.coarse(images) | {"detail": self.E_detail(images * 2 - 1)}
 
 
 class SmallSpectre(nn.Module):

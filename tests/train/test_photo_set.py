@@ -11,7 +11,7 @@ from PIL import Image
 from face3d.core.errors import InputError
 from face3d.core.types import Detection, Frame
 from face3d.media import files_in, prefetched, video_frames, video_writer
-from face3d.train.photo_batches import HeldPhotos, PhotoCrops, make_photo_batch, split
+from face3d.train.photo_batches import HeldPhotos, PhotoCrops, clips_of, make_photo_batch, split
 from face3d.train.photo_set import PhotoFaces, read_photo_set, write_photo_set
 
 FACE = np.random.default_rng(0).uniform(-1, 1, (478, 2)) * [18, 24]
@@ -259,3 +259,23 @@ def test_processes_that_train_together_draw_other_faces(monkeypatch: pytest.Monk
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     assert not torch.equal(alone.crops, next(iter(crops)).crops)
+
+
+def test_clips_have_no_gaps_and_two_frames_at_least() -> None:
+    faces = _faces([0] * 6 + [1] * 5 + [2], [0] * 12)
+    faces.frame[:] = [0, 2, 4, 10, 12, 14, 0, 2, 4, 6, 9, 0]
+    assert [c.tolist() for c in clips_of(faces)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
+    crops = PhotoCrops(faces, batch=8, order="clips", seed=0)
+    rng = np.random.default_rng(0)
+    assert all(len(crops._draw(rng)) > 1 for _ in range(50))
+    with pytest.raises(InputError, match="two frames"):
+        PhotoCrops(_faces([0, 1, 2], [0, 0, 0]), batch=8, order="clips")
+
+
+def test_files_of_the_same_name_are_other_files(images: Path, tmp_path: Path) -> None:
+    write_photo_set(images / "ada" / "1.png", tmp_path / "set", "smirk", Bright())
+    with pytest.raises(InputError, match="other pictures"):
+        write_photo_set(images / "bo" / "1.png", tmp_path / "set", "smirk", Bright())
+    with pytest.raises(InputError, match="at least 1"):
+        write_photo_set(images, tmp_path / "new", "smirk", Bright(), every=0)
+    assert not (tmp_path / "new").exists()

@@ -15,6 +15,7 @@ from face3d.detect import LandmarkDetector
 from face3d.model.head import HeadModel
 from face3d.regress import load_published
 from face3d.regress.deca import Deca
+from face3d.regress.flame_guess import flame_codes
 from face3d.regress.mica import Mica
 from face3d.regress.smirk import SmirkEncoder, SmirkGenerator
 from face3d.regress.spectre import Spectre
@@ -23,7 +24,7 @@ from face3d.train.loop import run
 from face3d.train.mica import MicaTraining
 from face3d.train.photo_batches import HeldPhotos, PhotoCrops, split
 from face3d.train.photo_set import PhotoFaces
-from face3d.train.published import Plan, published_state, train_published
+from face3d.train.published import Plan, _training, published_state, train_published
 from face3d.train.smirk import SmirkTraining
 from face3d.train.spectre import SpectreTraining
 from face3d.train.synthetic import SyntheticFace
@@ -97,7 +98,7 @@ def _faces(some: list[SyntheticFace]) -> PhotoFaces:
         rgb=np.stack([face.rgb[::2, ::2] for face in some]),
         landmarks=np.stack([face.landmarks for face in some]).astype(np.float32) / 64 - 1,
         source=np.arange(len(some)), person=np.arange(len(some)) // 2,
-        frame=np.zeros(len(some), int),
+        frame=np.arange(len(some)),
     )  # fmt: skip
 
 
@@ -212,3 +213,58 @@ def test_wrong_plans_are_refused() -> None:
     with pytest.raises(InputError, match="even"):
         Plan(system="deca", batch=3)
     assert Plan(system="deca").what == "detail"
+
+
+def test_untrained_encoders_begin_with_a_head_of_a_usual_size(head: HeadModel) -> None:
+    training = _training(Plan(system="deca", stage="coarse"), head, {})
+    net = training.get_submodule("net").eval()
+    said = net.coarse(torch.rand(2, 3, 64, 64))
+    assert torch.allclose(said["cam"][:, 0], torch.tensor(7.0), atol=0.5)
+    posed = training.head(flame_codes("deca", said))
+    assert 0.3 < float(posed.landmarks[0].detach().abs().amax()) < 1.5
+
+
+def test_spectre_begins_with_decas_encoder(head: HeadModel, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    deca = DecaTraining(Deca(), head, stage="coarse", steps=10, rate=1e-3)
+    torch.save(published_state("deca", deca), tmp_path / "deca.pt")
+    training = _training(Plan(system="spectre", first=tmp_path / "deca.pt"), head, {})
+    kept = torch.load(tmp_path / "deca.pt", weights_only=True)
+    for key, value in training.get_submodule("net.E_flame").state_dict().items():
+        assert torch.equal(value, kept[f"E_flame.{key}"]), key
+    torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(AssetError, match="spectre"):
+        _training(Plan(system="spectre", first=tmp_path / "other.pt"), head, {})
+
+
+def test_networks_of_the_user_learn_nothing(head: HeadModel) -> None:
+    reader = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 88 * 88, 4))
+    training = SpectreTraining(SmallSpectre(), head, steps=10, rate=1e-3, reader=reader)
+    assert not any("reader" in key for key in training.state_dict())
+    assert not any(p.requires_grad for p in reader.parameters())
+    assert not reader.training
+    learned = {id(p) for p in training.parameters()}
+    assert not any(id(p) in learned for p in reader.parameters())
+
+
+def test_a_folder_is_of_one_training(
+    some: list[SyntheticFace], photos: Path, tmp_path: Path, head: HeadModel
+) -> None:
+    def detector() -> LandmarkDetector:
+        raise AssertionError("nothing is looked at")
+
+    def train(out: str, **plan: object) -> None:
+        train_published(Plan(steps=20, batch=2, **plan), photos, tmp_path / out, head, detector)
+
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "plan.json").write_text('{"system": "deca"}')
+    with pytest.raises(InputError, match="another training"):
+        train("o", system="smirk", stage="landmarks")
+    with pytest.raises(InputError, match="--first"):
+        train("new", system="deca")
+    with pytest.raises(InputError, match="--first"):
+        train("new", system="spectre")
+    assert not (tmp_path / "new").exists()
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no CUDA"):
+            Plan(system="smirk", device="cuda")
