@@ -235,6 +235,13 @@ def _training(plan: Plan, model: HeadModel, given: dict[str, Any]) -> LightningM
     net: nn.Module = {"deca": Deca, "spectre": Spectre, "mica": Mica}[plan.system]()
     if plan.system != "mica":
         _before_the_camera(net.get_submodule("E_flame"))
+    if isinstance(net, Spectre):
+        # What is added to DECA's expressions begins as nothing.
+        last = net.E_expression.layers[0]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(0.01)
+            last.bias.zero_()
     if plan.first is not None:
         net = _begun(plan.system, plan.first, net)
     if plan.system == "deca":

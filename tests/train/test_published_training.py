@@ -232,6 +232,8 @@ def test_spectre_begins_with_decas_encoder(head: HeadModel, tmp_path: Path) -> N
     kept = torch.load(tmp_path / "deca.pt", weights_only=True)
     for key, value in training.get_submodule("net.E_flame").state_dict().items():
         assert torch.equal(value, kept[f"E_flame.{key}"]), key
+    net = training.get_submodule("net").eval()
+    assert float(net.E_expression(torch.rand(3, 3, 64, 64)).detach().abs().max()) < 0.02
     torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(AssetError, match="spectre"):
         _training(Plan(system="spectre", first=tmp_path / "other.pt"), head, {})
